@@ -1,0 +1,1 @@
+"""What is stored: the catalogue in SQLite, the vectors, and the indexes derived from them."""

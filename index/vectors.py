@@ -1,0 +1,60 @@
+"""The convention that every vector store keeps.
+
+Unit float32 rows, cosine, higher is better; a missing neighbour has id -1 and score -inf; ties are broken by the smaller id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+PADDING_ID = -1
+PADDING_SCORE = -np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest stored vectors of each query, best first.
+
+    ids:    (Q, K) int64, -1 where fewer than K vectors are stored.
+    scores: (Q, K) float32 cosine in [-1, 1], -inf where the id is -1.
+    """
+
+    ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+class VectorStore(Protocol):
+    """Vectors under integer ids. Shapes: N stored, Q queries, D dims, K answers."""
+
+    dim: int
+
+    def __len__(self) -> int: ...
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add vectors (N, D) under ids (N,) that are not stored yet."""
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove the vectors of ids (N,); ids that are not stored are passed over."""
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> Neighbours:
+        """The k best of all stored vectors, or of those whose id is in allowed (M,), for queries (Q, D)."""
+
+    def get(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The stored vectors (N, D) of ids (N,); KeyError where one is not stored."""
+
+    def ids(self) -> NDArray[np.int64]:
+        """All stored ids (N,), ascending."""
+
+    def save(self, path: Path) -> None:
+        """Write everything into the file path."""
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what save wrote."""

@@ -1,0 +1,1 @@
+"""What it means: files become vectors, queries become ranked hits."""

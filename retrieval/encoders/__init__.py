@@ -1,0 +1,1 @@
+"""Towers that map texts and images to unit vectors of one space."""

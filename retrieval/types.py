@@ -1,0 +1,135 @@
+"""The values that one stage hands on to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.items import Kind, View
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that the walk found and that may become an item.
+
+    relative:   to its root, with forward slashes.
+    companions: sidecars beside it that may hold its captions, sorted by name.
+    """
+
+    root_id: int
+    path: Path
+    relative: str
+    kind: Kind
+    size_bytes: int
+    mtime_ns: int
+    companions: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or folder that was passed over, and why, in words a person understands."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A text that becomes one row: a caption, a caption of a stretch of a clip, or a passage of a document."""
+
+    view: View
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+    char_start: int | None = None
+    char_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one file holds.
+
+    pixels:   (S, S, 3) uint8 RGB at the model's input size, upright; None where the file is no photo.
+    passages: what becomes rows beside the picture; may be empty.
+    taken_at: ISO 8601 local time of the photo, None where the file does not say.
+    metadata: camera, latitude, longitude, width, height, duration_s, title, as far as known.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    passages: tuple[Passage, ...] = ()
+    taken_at: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a photo becomes the input of an image tower.
+
+    size:   side of the square input, in pixels.
+    resize: `squash` both sides to size, or scale the `shortest` side to size and crop the centre.
+    """
+
+    size: int
+    resize: Literal["squash", "shortest"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come. total is None while files are still being found."""
+
+    done: int
+    total: int | None
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one run of indexing did.
+
+    failures:    what this run passed over, `skipped` of them.
+    interrupted: the run was stopped early; what it had done is kept.
+    """
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    skipped: int
+    seconds: float
+    failures: tuple[Skipped, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def items_per_second(self) -> float:
+        return (self.added + self.changed) / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer: an item, and the view of it that matched best.
+
+    path:    absolute.
+    score:   relevance in [0, 1], higher is better; without re-ranking the cosine of the best view.
+    rank:    1 for the best.
+    start_s, end_s: the stretch of a clip that matched, in seconds.
+    snippet: the caption or passage that matched, empty for a picture.
+    signals: what the score was made of, by name.
+    """
+
+    path: str
+    kind: Kind
+    view: View
+    score: float
+    rank: int
+    start_s: float | None = None
+    end_s: float | None = None
+    snippet: str = ""
+    signals: Mapping[str, float] = field(default_factory=dict)
