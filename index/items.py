@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # `mmsearch --help` needs Kind, not NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 Kind = Literal["image", "text", "audio"]
 View = Literal["image", "caption", "text", "audio_caption"]
@@ -125,6 +126,26 @@ class Failure:
     path: Path
     reason: str
     failed_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestCaption:
+    """A caption that a manifest gives a file; start_s and end_s where it describes a stretch of a clip."""
+
+    view: View
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a library holds. uncaptioned: clips without any row, which no query can find."""
+
+    items: Mapping[Kind, int]
+    rows: Mapping[View, int]
+    failures: int
+    uncaptioned: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""What a run of indexing says while it works, and what it says at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from mmsearch.cli.output import emit, json_line, note, shown_path
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from mmsearch.retrieval.indexing import OnProgress, OnSkip
+    from mmsearch.retrieval.types import IndexReport, Progress, Skipped
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+
+@contextmanager
+def watched() -> Iterator[tuple[OnProgress | None, OnSkip]]:
+    """Give the two callbacks of an indexing run: a bar if stderr is a terminal, and a line for each skip."""
+    if not sys.stderr.isatty():
+        yield None, lambda skipped: note(skip_line(skipped))
+        return
+    from rich.text import Text
+
+    with progress_bar() as bar:
+        task = bar.add_task("indexing", total=None, skipped="")
+        # Through the bar's console, which moves the bar down.
+        yield (
+            lambda now: bar.update(task, completed=now.done, total=now.total, skipped=skip_count(now)),
+            lambda skipped: bar.console.print(Text(skip_line(skipped)), soft_wrap=True),
+        )
+
+
+def progress_bar() -> Bar:
+    """A bar on stderr that leaves nothing behind."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[skipped]}", markup=False),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+    )
+
+
+def skip_count(now: Progress) -> str:
+    """How many files were skipped so far, empty for none."""
+    return f"{now.skipped} skipped" if now.skipped else ""
+
+
+def skip_line(skipped: Skipped) -> str:
+    """One file that was passed over, and why."""
+    return f"skipped {shown_path(skipped.path)}: {skipped.reason}"
+
+
+def finish(report: IndexReport, *, as_json: bool) -> None:
+    """Print what a run did; after Ctrl-C, end with the exit code that says so."""
+    emit([json_line(report_record(report)) if as_json else summary(report)])
+    if report.interrupted:
+        note("interrupted: what was done is kept; the same command goes on from here.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def summary(report: IndexReport) -> str:
+    """What a run did, in one line."""
+    return (
+        f"{report.added} added, {report.changed} changed, {report.removed} removed, "
+        f"{report.unchanged} unchanged, {report.skipped} skipped "
+        f"in {report.seconds:.1f} s ({report.items_per_second:.1f} items/s)"
+    )
+
+
+def report_record(report: IndexReport) -> dict[str, object]:
+    """A report as the object that `--json` prints."""
+    counts = (
+        "added",
+        "changed",
+        "removed",
+        "unchanged",
+        "skipped",
+        "seconds",
+        "items_per_second",
+        "interrupted",
+    )
+    failures = [{"path": failure.path, "reason": failure.reason} for failure in report.failures]
+    return {**{name: getattr(report, name) for name in counts}, "failures": failures}
