@@ -110,7 +110,9 @@ class BadManifest(MmsearchError):
 
 class DeviceUnavailable(MmsearchError):
     def __init__(self, *, device: str, reason: str) -> None:
-        super().__init__(f"the device {device} cannot be used: {reason}. `mmsearch doctor` says what is there.")
+        super().__init__(
+            f"the device {device} cannot be used: {reason}. `mmsearch doctor` says what is there."
+        )
 
 
 class MissingExtra(MmsearchError):

@@ -1,6 +1,7 @@
 """The convention that every vector store keeps.
 
-Unit float32 rows, cosine, higher is better; a missing neighbour has id -1 and score -inf; ties are broken by the smaller id.
+Unit float32 rows, cosine, higher is better; a missing neighbour has id -1 and score -inf; ties are broken
+by the smaller id.
 """
 
 from __future__ import annotations

@@ -1,0 +1,167 @@
+"""What the catalogue holds of each file: its item with rows, or why it was passed over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from mmsearch.index import schema
+from mmsearch.index.items import Item, Known, NewFailure, NewItem, NewRow, Root
+from mmsearch.index.roots import Roots, read_roots
+
+# What an item is marked with when its vectors are to be made again: no file looks like that.
+UNEMBEDDED_DIGEST = ""
+_UNEMBEDDED_MTIME_NS = -1
+
+_ITEM_COLUMNS = [each.name for each in fields(NewItem) if each.name != "rows"]
+_ROW_COLUMNS = [each.name for each in fields(NewRow)]
+
+
+class Contents(Roots):
+    """The part of the catalogue that holds items. Relative paths have forward slashes."""
+
+    def known(self, root_id: int) -> dict[str, Known]:
+        """What the catalogue remembers of every path below a root, items and failures alike."""
+        items, failures = schema.items.c, schema.failures.c
+        with self._reading() as connection:
+            stored = connection.execute(
+                select(
+                    items.path, items.id, items.size_bytes, items.mtime_ns, items.companions, items.digest
+                ).where(items.root_id == root_id)
+            ).all()
+            failed = connection.execute(
+                select(failures.path, failures.size_bytes, failures.mtime_ns, failures.companions).where(
+                    failures.root_id == root_id
+                )
+            ).all()
+        known = {path: Known(None, size, mtime, key, None) for path, size, mtime, key in failed}
+        return known | {path: Known(*rest) for path, *rest in stored}
+
+    def record(self, items: Sequence[NewItem], failures: Sequence[NewFailure] = ()) -> None:
+        """Store items with their rows, and failures, in place of what their paths held; all or nothing."""
+        replaced: list[NewItem | NewFailure] = [*items, *failures]
+        addresses = [{"at_root": each.root_id, "at_path": each.path} for each in replaced]
+        with self._writing() as connection:
+            for table in (schema.items, schema.failures):
+                _run(connection, delete(table).where(*_at(table)), addresses)
+            for item in items:
+                made = insert(schema.items).returning(schema.items.c.id)
+                item_id = connection.scalars(made, _item_values(item)).one()
+                _run(connection, insert(schema.rows), [_row_values(item_id, row) for row in item.rows])
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            failed = [asdict(failure) | {"failed_at": now} for failure in failures]
+            _run(connection, insert(schema.failures), failed)
+
+    def touch(self, stats: Sequence[tuple[int, int, int]]) -> None:
+        """Note the new (item id, size_bytes, mtime_ns) of files whose content is the same."""
+        with self._writing() as connection:
+            _run(
+                connection,
+                update(schema.items)
+                .where(schema.items.c.id == bindparam("item"))
+                .values(size_bytes=bindparam("size"), mtime_ns=bindparam("mtime")),
+                [{"item": item, "size": size, "mtime": mtime} for item, size, mtime in stats],
+            )
+
+    def forget(self, item_ids: Collection[int]) -> None:
+        """Remove items with their rows; ids that are not stored are passed over."""
+        with self._writing() as connection:
+            connection.execute(delete(schema.items).where(among(schema.items.c.id, item_ids)))
+
+    def unembed(self) -> None:
+        """Remove every row and mark every item as unread, so that the next run embeds all files again."""
+        with self._writing() as connection:
+            connection.execute(delete(schema.rows))
+            connection.execute(
+                update(schema.items).values(digest=UNEMBEDDED_DIGEST, mtime_ns=_UNEMBEDDED_MTIME_NS)
+            )
+
+    def item_at(self, path: Path) -> Item | None:
+        """The item of the file at an absolute path."""
+        found = self.items_under(path)
+        return found[0] if found and found[0].path == path else None
+
+    def items_under(self, path: Path) -> list[Item]:
+        """The items at and below an absolute path, by path."""
+        with self._reading() as connection:
+            found = connection.execute(select_items().where(_below(path, read_roots(connection)))).mappings()
+            return sorted(map(item_of, found), key=lambda item: item.path)
+
+
+def among(column: ColumnElement[Any], values: Collection[int] | Collection[str]) -> ColumnElement[bool]:
+    """Whether a column is one of many values, of any number: they travel as one parameter."""
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def select_items() -> Select[Any]:
+    """A query for items in the shape that item_of takes."""
+    root_path = schema.roots.c.path.label("root_path")
+    return select(schema.items, root_path).select_from(schema.items.join(schema.roots))
+
+
+def item_of(row: Mapping[Any, Any]) -> Item:
+    """The item of one row of select_items."""
+    return Item(
+        id=row["id"],
+        path=Path(row["root_path"], row["path"]),
+        kind=row["kind"],
+        size_bytes=row["size_bytes"],
+        mtime_ns=row["mtime_ns"],
+        digest=row["digest"],
+        taken_at=row["taken_at"],
+        metadata=row["metadata"],
+    )
+
+
+def _below(path: Path, roots: Iterable[Root]) -> ColumnElement[bool]:
+    items = schema.items.c
+    chosen: list[ColumnElement[bool]] = [false()]
+    for root in roots:
+        if root.path.is_relative_to(path):
+            chosen.append(items.root_id == root.id)
+        elif path.is_relative_to(root.path):
+            relative = path.relative_to(root.path).as_posix()
+            # "0" is the character after "/": what is between the two is what starts with "relative/".
+            inside = (items.path > f"{relative}/") & (items.path < f"{relative}0")
+            chosen.append((items.root_id == root.id) & ((items.path == relative) | inside))
+    return or_(*chosen)
+
+
+def _at(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return table.c.root_id == bindparam("at_root"), table.c.path == bindparam("at_path")
+
+
+def _run(connection: Connection, statement: Executable, values: Sequence[Mapping[str, Any]]) -> None:
+    """Run a statement once for each of values; not at all for none, where SQLAlchemy would run it bare."""
+    if values:
+        connection.execute(statement, values)
+
+
+def _item_values(item: NewItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in _ITEM_COLUMNS} | {"metadata": dict(item.metadata)}
+
+
+def _row_values(item_id: int, row: NewRow) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in _ROW_COLUMNS}
+    return values | {"item_id": item_id, "vector": row.vector.astype("<f2").tobytes()}
