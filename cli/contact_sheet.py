@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmsearch.cli.answers import matched
 from mmsearch.cli.options import Count, LibraryFolder, existing_library
 from mmsearch.cli.output import emit
-from mmsearch.retrieval.types import Hit
+from mmsearch.index.errors import Unreadable
+from mmsearch.retrieval.decode import photos
+from mmsearch.retrieval.types import Hit, Preprocess
 
 THUMBNAIL_PIXELS = 320
 STYLE = """\
@@ -66,16 +69,13 @@ def _card(hit: Hit) -> str:
 
 
 def thumbnail(path: Path) -> str | None:
-    """A photo, upright and small, as a data URI; None if it cannot be read any more."""
+    """The middle of a photo, upright and small, as a data URI; None if it cannot be read any more."""
     try:
-        with Image.open(path) as photo:
-            photo.draft("RGB", (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-            small = ImageOps.exif_transpose(photo).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
+        pixels = photos.load(path, Preprocess(size=THUMBNAIL_PIXELS), max_megapixels=math.inf)
+    except Unreadable:
         return None
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -54,9 +54,7 @@ def index(
     ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=1, help="How many files are embedded and stored together.", show_default=False
-        ),
+        typer.Option(metavar="N", min=1, help="How many files are embedded and stored together.", show_default=False),
     ] = None,
     workers: Annotated[
         int | None,
@@ -80,9 +78,7 @@ def index(
     from mmsearch import Library
 
     switch_model = rebuild and model is not None
-    with Library.open(
-        library, model=model, device=device, create=bool(paths), switch_model=switch_model
-    ) as opened:
+    with Library.open(library, model=model, device=device, create=bool(paths), switch_model=switch_model) as opened:
         if not paths and not opened.roots():
             raise UsageError("this library has no roots yet; name a folder: `mmsearch index PATH`.")
         with watched() as (on_progress, on_skip):

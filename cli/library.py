@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,8 @@ from mmsearch.cli.progress import finish, watched
 from mmsearch.index.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmsearch.retrieval.library import Status
+    from mmsearch.index.items import Kind, View
+    from mmsearch.retrieval.types import Status
 
 
 def status(library: LibraryFolder = None, as_json: AsJson = False) -> None:
@@ -25,25 +27,16 @@ def status(library: LibraryFolder = None, as_json: AsJson = False) -> None:
     with existing_library(library) as opened:
         found = opened.status()
     if as_json:
-        emit([json_line(status_record(found))])
+        emit([json_line(asdict(found))])
     else:
         emit(status_lines(found))
-
-
-def status_record(found: Status) -> dict[str, object]:
-    """A status as the object that `--json` prints."""
-    names = (
-        "path", "model", "fingerprint", "dim", "device", "items", "rows",
-        "failures", "uncaptioned", "roots", "size_bytes",
-    )  # fmt: skip
-    return {name: getattr(found, name) for name in names}
 
 
 def status_lines(found: Status) -> list[str]:
     """A status in words, one fact a line."""
     facts = [
         ("library", f"{shown_path(found.path)} ({found.size_bytes / 1e6:.1f} MB)"),
-        ("model", f"{found.model} ({found.dim} dimensions, {found.device})"),
+        ("model", f"{found.model} ({found.dim} dimensions)"),
         ("items", _counts(found.items)),
         ("rows", _counts(found.rows)),
         ("failures", f"{found.failures}"),
@@ -53,7 +46,7 @@ def status_lines(found: Status) -> list[str]:
     return [f"{name:<12}{printable(value)}" for name, value in facts]
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(counts: Mapping[Kind, int] | Mapping[View, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 

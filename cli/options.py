@@ -90,9 +90,7 @@ Kinds = Annotated[
 ]
 PathGlob = Annotated[
     str | None,
-    typer.Option(
-        "--path", metavar="GLOB", help="Only paths that match, such as '*/beach/*'.", show_default=False
-    ),
+    typer.Option("--path", metavar="GLOB", help="Only paths that match, such as '*/beach/*'.", show_default=False),
 ]
 After = Annotated[
     str | None,
@@ -105,14 +103,13 @@ After = Annotated[
 ]
 Before = Annotated[
     str | None,
-    typer.Option(
-        metavar="DATE", callback=iso_date, help="Only what was taken before DATE.", show_default=False
-    ),
+    typer.Option(metavar="DATE", callback=iso_date, help="Only what was taken before DATE.", show_default=False),
 ]
 MinScore = Annotated[
     float | None,
     typer.Option(metavar="X", help="Only answers with at least this score.", show_default=False),
 ]
+NoRerank = Annotated[bool, typer.Option("--no-rerank", help="Order by the plain cosine of the best view.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Show what each score was made of.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV with a header line.")]
 PathsOnly = Annotated[bool, typer.Option("-f", "--filepath-only", help="Paths only, one a line.")]

@@ -18,6 +18,7 @@ from mmsearch.cli.options import (
     Kinds,
     LibraryFolder,
     MinScore,
+    NoRerank,
     Offset,
     PathGlob,
     PathsNul,
@@ -42,9 +43,7 @@ def query(
     after: After = None,
     before: Before = None,
     min_score: MinScore = None,
-    no_rerank: Annotated[
-        bool, typer.Option("--no-rerank", help="Order by the plain cosine of the best view.")
-    ] = False,
+    no_rerank: NoRerank = False,
     explain: Explain = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -86,6 +85,7 @@ def similar(
     after: After = None,
     before: Before = None,
     min_score: MinScore = None,
+    no_rerank: NoRerank = False,
     explain: Explain = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -104,6 +104,7 @@ def similar(
             after=after,
             before=before,
             min_score=min_score,
+            rerank=not no_rerank,
             offset=offset,
         )
     show_hits(hits, form, explain=explain)

@@ -26,8 +26,8 @@ found), 2 wrong usage, 130 interrupted by Ctrl-C.
   lines. `--json`, `--csv`, `-f` and `-0` give names exactly as they are.
 - `--json` prints one object a line: `rank, score, path, kind, view, start_s, end_s, snippet, signals`.
 - Into a pipe everything is written as UTF-8, whatever the locale.
-- Environment: `MMSEARCH_LIBRARY` (the library), `MMSEARCH_MODEL` (the model), `MMSEARCH_DEVICE` (where the
-  model runs), `NO_COLOR`.
+- Environment: `MMSEARCH_LIBRARY` (the library), `MMSEARCH_MODEL` (the model), `MMSEARCH_MODELS` (where added
+  models are kept), `MMSEARCH_DEVICE` (where the model runs), `NO_COLOR`.
 """
 
 

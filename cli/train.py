@@ -18,9 +18,7 @@ def towers(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Where the model goes. Without it, where FILE says.", show_default=False
-        ),
+        typer.Option(metavar="DIR", help="Where the model goes. Without it, where FILE says.", show_default=False),
     ] = None,
 ) -> None:
     """Train the two towers of a model.

@@ -21,9 +21,7 @@ def test_a_date_is_handed_on_as_it_was_typed(date: str | None) -> None:
 def test_what_is_no_date_is_refused_with_examples(date: str) -> None:
     with pytest.raises(typer.BadParameter) as refused:
         iso_date(date)
-    assert str(refused.value) == (
-        f"{date!r} is not a date; write 2024, 2024-05, 2024-05-01 or 2024-05-01T12:00."
-    )
+    assert str(refused.value) == (f"{date!r} is not a date; write 2024, 2024-05, 2024-05-01 or 2024-05-01T12:00.")
 
 
 @given(st.datetimes(min_value=datetime(1000, 1, 1)))

@@ -46,9 +46,7 @@ def test_a_path_below_the_current_directory_is_shown_relative_to_it(
     assert shown_path(tmp_path / "beach" / "rex.jpg") == "beach/rex.jpg"
 
 
-def test_a_path_beside_the_current_directory_is_shown_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_beside_the_current_directory_is_shown_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert shown_path(tmp_path / "here2" / "a.jpg") == str(tmp_path / "here2" / "a.jpg")
