@@ -45,9 +45,9 @@ class Contents(Roots):
         items, failures = schema.items.c, schema.failures.c
         with self._reading() as connection:
             stored = connection.execute(
-                select(
-                    items.path, items.id, items.size_bytes, items.mtime_ns, items.companions, items.digest
-                ).where(items.root_id == root_id)
+                select(items.path, items.id, items.size_bytes, items.mtime_ns, items.companions, items.digest).where(
+                    items.root_id == root_id
+                )
             ).all()
             failed = connection.execute(
                 select(failures.path, failures.size_bytes, failures.mtime_ns, failures.companions).where(
@@ -92,9 +92,7 @@ class Contents(Roots):
         """Remove every row and mark every item as unread, so that the next run embeds all files again."""
         with self._writing() as connection:
             connection.execute(delete(schema.rows))
-            connection.execute(
-                update(schema.items).values(digest=UNEMBEDDED_DIGEST, mtime_ns=_UNEMBEDDED_MTIME_NS)
-            )
+            connection.execute(update(schema.items).values(digest=UNEMBEDDED_DIGEST, mtime_ns=_UNEMBEDDED_MTIME_NS))
 
     def item_at(self, path: Path) -> Item | None:
         """The item of the file at an absolute path."""

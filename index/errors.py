@@ -45,8 +45,7 @@ class LibraryBusy(MmsearchError):
 class LibraryDamaged(MmsearchError):
     def __init__(self, *, path: Path, detail: str) -> None:
         super().__init__(
-            f"the catalogue {path} cannot be read ({detail}); run `mmsearch repair`, "
-            "or restore it from a backup."
+            f"the catalogue {path} cannot be read ({detail}); run `mmsearch repair`, or restore it from a backup."
         )
 
 
@@ -78,8 +77,7 @@ class ModelMismatch(MmsearchError):
 class ModelNotFound(MmsearchError):
     def __init__(self, *, name: str, known: list[str]) -> None:
         super().__init__(
-            f"there is no model {name!r}; there are: {', '.join(known)}. "
-            "Add one with `mmsearch models add ARCH/TAG`."
+            f"there is no model {name!r}; there are: {', '.join(known)}. Add one with `mmsearch models add ARCH/TAG`."
         )
 
 
@@ -110,9 +108,7 @@ class BadManifest(MmsearchError):
 
 class DeviceUnavailable(MmsearchError):
     def __init__(self, *, device: str, reason: str) -> None:
-        super().__init__(
-            f"the device {device} cannot be used: {reason}. `mmsearch doctor` says what is there."
-        )
+        super().__init__(f"the device {device} cannot be used: {reason}. `mmsearch doctor` says what is there.")
 
 
 class MissingExtra(MmsearchError):

@@ -24,6 +24,11 @@ class Root:
     id: int
     path: Path
 
+    def relative(self, path: Path) -> str:
+        """A path at or below this root, relative to it, with forward slashes; empty for the root itself."""
+        relative = path.relative_to(self.path).as_posix()
+        return "" if relative == "." else relative
+
 
 @dataclass(frozen=True, slots=True)
 class NewRow:

@@ -42,17 +42,13 @@ class Ledger(Database):
     def exclude(self, root_id: int, path: str) -> None:
         """Note that a path, and all below it, was forgotten on purpose. Twice is as good as once."""
         with self._writing() as connection:
-            connection.execute(
-                insert(schema.excludes).prefix_with("OR IGNORE"), {"root_id": root_id, "path": path}
-            )
+            connection.execute(insert(schema.excludes).prefix_with("OR IGNORE"), {"root_id": root_id, "path": path})
 
     def include(self, root_id: int, path: str) -> None:
         """Lift the note that a path was forgotten on purpose, if there is one."""
         excludes = schema.excludes.c
         with self._writing() as connection:
-            connection.execute(
-                delete(schema.excludes).where(excludes.root_id == root_id, excludes.path == path)
-            )
+            connection.execute(delete(schema.excludes).where(excludes.root_id == root_id, excludes.path == path))
 
     def excludes(self, root_id: int) -> set[str]:
         """The paths below a root that were forgotten on purpose."""
@@ -60,9 +56,7 @@ class Ledger(Database):
         with self._reading() as connection:
             return set(connection.scalars(select(excludes.path).where(excludes.root_id == root_id)))
 
-    def set_captions(
-        self, root_id: int, source: str, captions: Iterable[tuple[str, ManifestCaption]]
-    ) -> None:
+    def set_captions(self, root_id: int, source: str, captions: Iterable[tuple[str, ManifestCaption]]) -> None:
         """Keep the captions that the manifest `source` gives to paths, in place of what it gave before."""
         values = [
             {
@@ -78,9 +72,7 @@ class Ledger(Database):
         ]
         columns = schema.captions.c
         with self._writing() as connection:
-            connection.execute(
-                delete(schema.captions).where(columns.root_id == root_id, columns.source == source)
-            )
+            connection.execute(delete(schema.captions).where(columns.root_id == root_id, columns.source == source))
             if values:
                 connection.execute(insert(schema.captions), values)
 

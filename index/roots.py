@@ -50,9 +50,7 @@ class Roots(Database):
                         f"{old} cannot become {new}, which overlaps the root {root.path}; "
                         f"forget one of them with `mmsearch forget`."
                     )
-            connection.execute(
-                update(schema.roots).where(schema.roots.c.id == moved.id).values(path=str(new))
-            )
+            connection.execute(update(schema.roots).where(schema.roots.c.id == moved.id).values(path=str(new)))
             return Root(moved.id, new)
 
     def drop_root(self, root_id: int) -> None:

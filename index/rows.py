@@ -21,6 +21,10 @@ from mmsearch.index.vectors import PADDING_ID
 GRAVES_FLOOR_KEY = "graves_floor"
 
 
+class GravesGone(LookupError):
+    """Removals that a store has not seen are no longer on record; it must be made anew."""
+
+
 class Rows(Database):
     """The part of the catalogue that holds rows."""
 
@@ -36,9 +40,7 @@ class Rows(Database):
             )
             return {key: unpack(blob) for key, blob, _ in found}
 
-    def rows_after(
-        self, view: View, row_id: int, limit: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    def rows_after(self, view: View, row_id: int, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """Ids (N,), ascending, and vectors (N, D) of the first `limit` rows of a view beyond row_id.
 
         D is 0 where N is. LibraryDamaged where the vectors are not of one length.
@@ -60,16 +62,19 @@ class Rows(Database):
     def graves_after(self, view: View, seq: int) -> tuple[NDArray[np.int64], int]:
         """Ids of the rows of a view removed after the removal numbered seq, and the last number given.
 
-        Numbers are counted over all views. LookupError where removals after seq are no longer on record.
+        Numbers are counted over all views. GravesGone where removals after seq are no longer on record.
         """
         graves = schema.graves.c
         with self._reading() as connection:
             if seq < _graves_floor(connection):
-                raise LookupError(f"the removals after number {seq} are no longer on record")
-            buried = connection.scalars(
-                select(graves.row_id).where(graves.seq > seq, graves.view == view)
-            ).all()
+                raise GravesGone
+            buried = connection.scalars(select(graves.row_id).where(graves.seq > seq, graves.view == view)).all()
             return np.array(buried, np.int64), _last_number(connection, schema.graves.name)
+
+    def graves_floor(self) -> int:
+        """The number up to which removals are no longer on record."""
+        with self._reading() as connection:
+            return _graves_floor(connection)
 
     def version(self) -> int:
         """A number that grows whenever rows come or go, so that indexes know when to catch up."""
@@ -95,15 +100,11 @@ class Rows(Database):
         """The item id of each of row_ids (N,), -1 where the row is not stored."""
         columns = schema.rows.c
         with self._reading() as connection:
-            found = connection.execute(
-                select(columns.id, columns.item_id).where(among(columns.id, row_ids.tolist()))
-            )
+            found = connection.execute(select(columns.id, columns.item_id).where(among(columns.id, row_ids.tolist())))
             owner = {row.id: row.item_id for row in found}
         return np.array([owner.get(id_, PADDING_ID) for id_ in row_ids.tolist()], np.int64)
 
-    def rows_of_items(
-        self, item_ids: NDArray[np.int64], view: View
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""
         columns = schema.rows.c
         with self._reading() as connection:
@@ -130,7 +131,6 @@ def unpack(blob: bytes) -> NDArray[np.float16]:
 
 
 def _graves_floor(connection: Connection) -> int:
-    """The number up to which removals have been cleared away."""
     floor = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == GRAVES_FLOOR_KEY))
     return int(floor or 0)
 

@@ -34,6 +34,9 @@ class VectorStore(Protocol):
 
     dim: int
 
+    def __init__(self, dim: int) -> None:
+        """An empty store of vectors of dim dimensions."""
+
     def __len__(self) -> int: ...
 
     def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
@@ -42,9 +45,7 @@ class VectorStore(Protocol):
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
-    ) -> Neighbours:
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
         """The k best of all stored vectors, or of those whose id is in allowed (M,), for queries (Q, D)."""
 
     def get(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -1,0 +1,102 @@
+"""The exact store: every cosine is computed. It is what other stores are measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.durable import replace_file
+from mmsearch.index.errors import DimensionMismatch
+from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours
+
+
+class ExactStore:
+    """Vectors in one NumPy array, by ascending id."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._ids = np.empty(0, np.int64)
+        self._vectors = np.empty((0, dim), np.float32)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
+        check_dim(vectors, self.dim)
+        all_ids = np.concatenate([self._ids, ids])
+        order = np.argsort(all_ids)
+        self._ids = all_ids[order]
+        self._vectors = np.concatenate([self._vectors, vectors.astype(np.float32)])[order]
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove the vectors of ids (N,); ids that are not stored are passed over."""
+        kept = ~np.isin(self._ids, ids)
+        self._ids, self._vectors = self._ids[kept], self._vectors[kept]
+
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
+        """The k best of all stored vectors, or of those whose id is in allowed (M,), for queries (Q, D)."""
+        check_dim(queries, self.dim)
+        chosen = slice(None) if allowed is None else np.isin(self._ids, allowed)
+        ids, vectors = self._ids[chosen], self._vectors[chosen]
+        found = [best(ids, cosines(vectors, query), k) for query in queries.astype(np.float32)]
+        return stack(found, k)
+
+    def get(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The stored vectors (N, D) of ids (N,); KeyError where one is not stored."""
+        places = np.searchsorted(self._ids, ids)
+        missing = ids[~np.isin(ids, self._ids)]
+        if len(missing):
+            raise KeyError(int(missing[0]))
+        return self._vectors[places]
+
+    def ids(self) -> NDArray[np.int64]:
+        """All stored ids (N,), ascending."""
+        return self._ids.copy()
+
+    def save(self, path: Path) -> None:
+        """Write everything into the file path."""
+        replace_file(path, lambda file: np.savez(file, ids=self._ids, vectors=self._vectors))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what save wrote."""
+        with np.load(path) as stored:
+            store = cls(stored["vectors"].shape[1])
+            store._ids, store._vectors = stored["ids"], stored["vectors"]
+        return store
+
+
+def check_dim(vectors: NDArray[np.float32], dim: int) -> None:
+    """DimensionMismatch unless vectors are (N, dim)."""
+    got = vectors.shape[1] if vectors.ndim == 2 else vectors.size
+    if vectors.ndim != 2 or got != dim:
+        raise DimensionMismatch(expected=dim, got=got)
+
+
+def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Inner products (N,) of vectors (N, D) with query (D,)."""
+    # Not a matrix product: BLAS rounds a row differently depending on where it stands, and equal vectors
+    # would then no longer tie. This sums every row alike.
+    products: NDArray[np.float32] = np.einsum("nd,d->n", vectors, query)
+    return products
+
+
+def best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ids and scores (at most k of each) of the k best of N, best first."""
+    # lexsort's last key is the primary one: score first, then the smaller id.
+    order = np.lexsort((ids, -scores))[:k]
+    return ids[order], scores[order]
+
+
+def stack(found: list[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int) -> Neighbours:
+    """The answers of Q queries, each padded to k."""
+    ids = np.full((len(found), k), PADDING_ID, np.int64)
+    scores = np.full((len(found), k), PADDING_SCORE, np.float32)
+    for at, (some_ids, some_scores) in enumerate(found):
+        ids[at, : len(some_ids)] = some_ids
+        scores[at, : len(some_scores)] = some_scores
+    return Neighbours(ids, scores)

@@ -1,0 +1,187 @@
+"""The vector indexes of a library: one store a view, derived from the catalogue and kept level with it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.catalog import Catalog
+from mmsearch.index.faiss_store import FaissStore
+from mmsearch.index.items import VIEWS, ItemFilter, View
+from mmsearch.index.rows import GravesGone
+from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
+from mmsearch.index.vectors import Neighbours, VectorStore
+
+# Rows taken from the catalogue at a time: 10 MB of vectors of 256 dimensions.
+_CHUNK = 20_000
+
+
+@dataclass(slots=True)
+class _Held:
+    """The store of one view, and how much of the catalogue it has seen.
+
+    version:  of the catalogue, when the store was level with it.
+    snapshot: the one that holds just what the store holds; None where no file does.
+    samples:  samples that were taken of the store as it is, by their size.
+    """
+
+    store: VectorStore
+    last_row: int
+    last_grave: int
+    version: int = -1
+    snapshot: Snapshot | None = None
+    samples: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+
+class Indexes:
+    """Searches the views of a catalogue. Every call first takes in what was committed since the last one.
+
+    Usable from many threads, one at a time, and beside another process that indexes.
+    """
+
+    def __init__(
+        self, catalog: Catalog, directory: Path, dim: int, store_class: type[VectorStore] = FaissStore
+    ) -> None:
+        self._catalog = catalog
+        self._dim = dim
+        self._store_class = store_class
+        self._snapshots = Snapshots(catalog, directory, dim, store_class)
+        self._held: dict[View, _Held] = {}
+        self._lock = threading.RLock()
+
+    def search(
+        self, view: View, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None
+    ) -> Neighbours:
+        """The k best rows of a view, or of those whose id is in allowed (M,), for queries (Q, D)."""
+        with self._lock:
+            return self._level(view).store.search(queries, k, allowed)
+
+    def vectors(self, view: View, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The vectors (N, D) of rows; zeros for a row that is gone, since another process may remove it any time."""
+        with self._lock:
+            store = self._level(view).store
+            try:
+                return store.get(ids)
+            except KeyError:
+                found = np.isin(ids, store.ids())
+                vectors = np.zeros((len(ids), self._dim), np.float32)
+                vectors[found] = store.get(ids[found])
+                return vectors
+
+    def sample(self, view: View, n: int) -> NDArray[np.float32]:
+        """At most n vectors (M, D) of a view, evenly spread over its rows; the same ones until rows come or go."""
+        with self._lock:
+            held = self._level(view)
+            if n not in held.samples:
+                ids = held.store.ids()
+                chosen = np.linspace(0, len(ids) - 1, min(n, len(ids))).astype(np.int64)
+                held.samples[n] = held.store.get(ids[chosen])
+            return held.samples[n]
+
+    def count(self, view: View) -> int:
+        """The number of rows of a view."""
+        with self._lock:
+            return len(self._level(view).store)
+
+    def save(self) -> None:
+        """Write a snapshot of every view that changed; the catalogue may be compacted after it, not before."""
+        with self._lock:
+            self._snapshots.note({view: self._saved(view) for view in VIEWS})
+
+    def rebuild(self) -> None:
+        """Derive every store from the catalogue anew, and save them."""
+        with self._lock:
+            self._held = {view: self._derived(view) for view in VIEWS}
+            self.save()
+
+    def problems(self) -> list[str]:
+        """What is wrong with the snapshots on disk, a sentence each; empty when all is well."""
+        return [
+            f"the index of the view {view} {problem}; `mmsearch repair` rebuilds it"
+            for view in VIEWS
+            if (problem := self._problem(view))
+        ]
+
+    def _level(self, view: View) -> _Held:
+        """The store of a view, level with the catalogue."""
+        # Out of the dictionary meanwhile: a store that fails half-way is not used again.
+        held = self._held.pop(view, None)
+        while True:
+            held = held or self._opened(view)
+            try:
+                self._catch_up(view, held)
+            except GravesGone:
+                # Another process has compacted the catalogue, and written snapshots before that.
+                held = None
+                continue
+            self._held[view] = held
+            return held
+
+    def _opened(self, view: View) -> _Held:
+        try:
+            snapshot, store = self._snapshots.load(view)
+        except SnapshotUnusable:
+            return self._derived(view)
+        return _Held(store, snapshot.last_row, snapshot.last_grave, snapshot=snapshot)
+
+    def _derived(self, view: View) -> _Held:
+        return _Held(self._store_class(self._dim), 0, self._catalog.graves_floor())
+
+    def _catch_up(self, view: View, held: _Held) -> None:
+        version = self._catalog.version()
+        if held.version == version:
+            return
+        while True:
+            ids, vectors = self._catalog.rows_after(view, held.last_row, _CHUNK)
+            if not len(ids):
+                break
+            held.snapshot = None
+            held.store.add(ids, vectors.astype(np.float32))
+            held.last_row = int(ids[-1])
+        buried, last_grave = self._catalog.graves_after(view, held.last_grave)
+        if len(buried):
+            held.snapshot = None
+            held.store.remove(buried)
+        held.last_grave = last_grave
+        held.samples.clear()
+        held.version = version
+
+    def _saved(self, view: View) -> Snapshot | None:
+        """The snapshot of a view as it is now, written if need be; None for a view without rows."""
+        held = self._level(view)
+        if not len(held.store):
+            return None
+        if held.snapshot is None or not self._snapshots.exists(view, held.snapshot):
+            held.snapshot = self._snapshots.write(view, held.store, held.last_row, held.last_grave)
+        # Removals in other views leave the file as it is, but it has seen them.
+        held.snapshot = replace(held.snapshot, last_row=held.last_row, last_grave=held.last_grave)
+        return held.snapshot
+
+    def _problem(self, view: View) -> str | None:
+        rows = self._catalog.select(view, ItemFilter())
+        try:
+            snapshot, store = self._snapshots.load(view)
+        except SnapshotUnusable as reason:
+            return f"cannot be used ({reason})" if len(rows) else None
+        held = _Held(store, snapshot.last_row, snapshot.last_grave, snapshot=snapshot)
+        self._catch_up(view, held)
+        if held.snapshot is None:
+            return "is behind the catalogue"
+        if not np.array_equal(store.ids(), rows):
+            return "holds other rows than the catalogue"
+        return None if self._agrees(view, store) else "holds other vectors than the catalogue"
+
+    def _agrees(self, view: View, store: VectorStore) -> bool:
+        """Whether a store with the right ids holds the catalogue's vectors."""
+        last = 0
+        while True:
+            ids, vectors = self._catalog.rows_after(view, last, _CHUNK)
+            if not len(ids):
+                return True
+            if not np.array_equal(store.get(ids), vectors.astype(np.float32)):
+                return False
+            last = int(ids[-1])
