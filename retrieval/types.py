@@ -133,3 +133,19 @@ class Hit:
     end_s: float | None = None
     snippet: str = ""
     signals: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a library holds, and with what it works."""
+
+    path: Path
+    model: str
+    fingerprint: str
+    dim: int
+    roots: list[Path]
+    items: Mapping[Kind, int]
+    rows: Mapping[View, int]
+    failures: int
+    uncaptioned: list[Path]
+    size_bytes: int

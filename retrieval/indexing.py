@@ -1,0 +1,222 @@
+"""One run of indexing: what changed is read, embedded and recorded; what vanished is forgotten."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from mmsearch.index.catalog import Catalog
+from mmsearch.index.items import Known, NewFailure, Root
+from mmsearch.retrieval import files
+from mmsearch.retrieval.embedding import Embedder, Read, Task
+from mmsearch.retrieval.types import File, IndexReport, Passage, Progress, Skipped
+
+DEFAULT_BATCH_SIZE = 64
+
+OnProgress = Callable[[Progress], None]
+OnSkip = Callable[[Skipped], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How to index. workers decode ahead of the towers; batch_size files are recorded in one transaction."""
+
+    exclude: Sequence[str] = ()
+    include_hidden: bool = False
+    batch_size: int = DEFAULT_BATCH_SIZE
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    max_megapixels: float = 100.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a run that is under way."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    still_failing: int = 0
+    failures: list[Skipped] = field(default_factory=list)
+
+    def report(self, seconds: float, interrupted: bool) -> IndexReport:
+        return IndexReport(
+            added=self.added,
+            changed=self.changed,
+            removed=self.removed,
+            unchanged=self.unchanged,
+            skipped=len(self.failures) + self.still_failing,
+            seconds=seconds,
+            failures=tuple(self.failures),
+            interrupted=interrupted,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one scope asks for: tasks to read, and what the catalogue knows that is no longer there."""
+
+    tasks: list[Task]
+    gone_items: list[int]
+    gone_failures: list[str]
+
+
+class IndexRun:
+    """Walks scopes, embeds what is new or changed, forgets what vanished. Used once."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        embedder: Embedder,
+        options: IndexOptions,
+        on_progress: OnProgress | None = None,
+        on_skip: OnSkip | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._embedder = embedder
+        self._options = options
+        self._on_progress = on_progress or (lambda progress: None)
+        self._on_skip = on_skip or (lambda skipped: None)
+        self._tally = Tally()
+
+    def run(self, scopes: Iterable[tuple[Root, Path]], skipped: Iterable[Skipped] = ()) -> IndexReport:
+        """Index every scope, a folder or file under its root. Ctrl-C ends the run and keeps what is done."""
+        started = time.monotonic()
+        interrupted = False
+        for each in skipped:
+            self._skip(each)
+        try:
+            plans = [(root, self._plan(root, scope)) for root, scope in scopes]
+            self._embed([task for _, plan in plans for task in plan.tasks])
+            # Only now: a renamed file has found its vector under the old name.
+            for root, plan in plans:
+                self._sweep(root, plan)
+        except KeyboardInterrupt:
+            interrupted = True
+        return self._tally.report(time.monotonic() - started, interrupted)
+
+    def _plan(self, root: Root, scope: Path) -> Plan:
+        known = self._catalog.known(root.id)
+        manifests = self._catalog.captions(root.id)
+        if not scope.exists():
+            return self._absent(root, scope, known)
+        tasks: list[Task] = []
+        seen: set[str] = set()
+        unseen: list[str] = []  # what cannot be looked into is not taken to be gone
+        for found in self._walk(root, scope):
+            if isinstance(found, Skipped):
+                unseen.append(self._skip_on_walk(root, found, known))
+                continue
+            seen.add(found.relative)
+            captions = tuple(
+                Passage(each.view, each.text, each.start_s, each.end_s) for each in manifests.get(found.relative, ())
+            )
+            before = known.get(found.relative)
+            task = Task(found, files.companions_key(found, captions), captions, before)
+            if task.is_stale:
+                tasks.append(task)
+            elif before is not None and before.item_id is None:
+                self._tally.still_failing += 1
+            else:
+                self._tally.unchanged += 1
+        gone = [path for path in known if path not in seen and _below(path, root.relative(scope))]
+        gone = [path for path in gone if not any(_below(path, folder) for folder in unseen)]
+        return Plan(
+            tasks,
+            [item_id for path in gone if (item_id := known[path].item_id) is not None],
+            [path for path in gone if known[path].item_id is None],
+        )
+
+    def _walk(self, root: Root, scope: Path) -> Iterator[File | Skipped]:
+        return files.walk(
+            root,
+            scope,
+            exclude=self._options.exclude,
+            include_hidden=self._options.include_hidden,
+            excluded=self._catalog.excludes(root.id),
+        )
+
+    def _absent(self, root: Root, scope: Path, known: dict[str, Known]) -> Plan:
+        """A root that is not there may be a drive that is not mounted; below a root that is, things vanish."""
+        if root.path.exists() and scope != root.path:
+            gone = [path for path in known if _below(path, root.relative(scope))]
+            return Plan([], [i for path in gone if (i := known[path].item_id) is not None], [])
+        kept = sum(each.item_id is not None for each in known.values())
+        self._skip(Skipped(scope, f"it is not there; its {kept} items are kept until it is back or forgotten"))
+        return Plan([], [], [])
+
+    def _skip(self, skipped: Skipped) -> None:
+        self._tally.failures.append(skipped)
+        self._on_skip(skipped)
+
+    def _skip_on_walk(self, root: Root, skipped: Skipped, known: dict[str, Known]) -> str:
+        """Put into the ledger what the walk passed over; returns its path relative to the root."""
+        relative = _printable(root.relative(skipped.path))
+        self._skip(skipped)
+        if relative not in known:
+            self._catalog.record([], [NewFailure(root.id, relative, 0, 0, "", skipped.reason)])
+        return relative
+
+    def _embed(self, tasks: list[Task]) -> None:
+        done = 0
+        with ThreadPoolExecutor(self._options.workers, "decode") as pool:
+            for batch in _batches(self._read_ahead(pool, tasks), self._options.batch_size):
+                self._record(batch)
+                done += len(batch)
+                self._on_progress(Progress(done, len(tasks), len(self._tally.failures)))
+
+    def _read_ahead(self, pool: ThreadPoolExecutor, tasks: list[Task]) -> Iterator[Read]:
+        """Read tasks in order, at most two batches ahead of whoever takes them."""
+        ahead = 2 * self._options.batch_size
+        waiting: list[Future[Read]] = []
+        coming = iter(tasks)
+        try:
+            waiting = [pool.submit(self._read, task) for task in islice(coming, ahead)]
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting += [pool.submit(self._read, task) for task in islice(coming, 1)]
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _read(self, task: Task) -> Read:
+        return self._embedder.read(task)
+
+    def _record(self, batch: Sequence[Read]) -> None:
+        items, failures = self._embedder.embed(batch)
+        self._catalog.record(items, failures)
+        same = [(read.task.known, read.task.file) for read in batch if read.is_same]
+        self._catalog.touch(
+            [(known.item_id, file.size_bytes, file.mtime_ns) for known, file in same if known and known.item_id]
+        )
+        for read in batch:
+            if read.reason:
+                self._skip(Skipped(read.task.file.path, read.reason))
+        added = sum(read.decoded is not None and read.task.is_new for read in batch)
+        self._tally.added += added
+        self._tally.changed += len(items) - added
+        self._tally.unchanged += len(same)
+
+    def _sweep(self, root: Root, plan: Plan) -> None:
+        self._catalog.forget(plan.gone_items)
+        self._catalog.clear_failures(root.id, plan.gone_failures)
+        self._tally.removed += len(plan.gone_items)
+
+
+def _below(path: str, folder: str) -> bool:
+    return not folder or path == folder or path.startswith(folder + "/")
+
+
+def _printable(path: str) -> str:
+    """A name that SQLite can hold: bytes that are not UTF-8 become escapes."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _batches(reads: Iterator[Read], size: int) -> Iterator[list[Read]]:
+    while batch := list(islice(reads, size)):
+        yield batch
