@@ -6,18 +6,19 @@ A folder is indexed, then changed (files added, edited, renamed, removed). From 
 is run again and again on a copy of the library, each time with one fault: SIGKILL at a random moment, or at
 the Nth change to a file of the library (every write, truncation, sync, rename and unlink, found by
 `fault_shim.c`) a SIGKILL, an I/O error, or a disk that is full from then on. After each: every item is what
-it was before or what it was to become, none is torn or lost, `verify` is clean or `repair` makes it so, the vector indexes give the
-exact answer, and the next `index` ends in the same library as an undisturbed run.
+it was before or what it was to become, none is torn or lost, `verify` is clean or `repair` makes it so, the
+vector indexes give the exact answer, and the next `index` ends in the same library as an undisturbed run.
 Needs a C compiler. Writes results/faults.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,9 +26,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
@@ -38,6 +41,10 @@ from mmsearch.index.items import VIEWS
 Contents = dict[str, tuple[Any, ...]]
 SHIM = Path(__file__).with_name("fault_shim.c")
 MODES = ("kill", "fail", "full")
+Fault = float | dict[str, str]
+SMALL_STEPS = ["--batch-size", "8", "--workers", "1"]
+PRELOADED = ["mmsearch.cli.app", "mmsearch.cli.index", "mmsearch.retrieval.library", "mmsearch.retrieval.indexing",
+             "mmsearch.retrieval.encoders.onnx_encoder", "faiss"]  # fmt: skip
 
 
 @dataclass
@@ -48,25 +55,25 @@ class Findings:
     exit_codes: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     changes_per_run: int = 0
+    seconds_per_run: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
 
-def campaign(work: Path, *, kills: int, stride: int, model: str, seed: int = 0, offset: int = 0) -> Findings:
-    """Run all trials in the folder work; every stride-th change to a file is tried, from offset on."""
-    findings = Findings()
+def campaign(work: Path, *, kills: int, stride: int, model: str, seed: int = 0) -> Findings:
+    """Run all trials in the folder work; every stride-th change to a file is tried."""
     photos, before, trial = work / "photos", work / "before", work / "library"
     make_folder(photos)
-    index(before, photos, model)
-    change_folder(photos)
-    start = contents(before)
-    goal, seconds, findings.changes_per_run = undisturbed(before, trial, photos, model, shim(work))
-    for name, mode, fault in faults(kills, stride, offset, seed, seconds, findings.changes_per_run, shim(work), trial):
-        shutil.rmtree(trial)
-        shutil.copytree(before, trial)
-        code = run_with(fault, trial, photos, model)
-        findings.trials[mode] += 1
-        findings.exit_codes[f"{mode}: {code}"] += 1
-        findings.wrong += [f"{name}: {what}" for what in check(trial, photos, model, start, goal, mode, findings)]
+    findings = Findings()
+    with Runner(work, trial, photos, model) as runner:
+        index(before, photos, model)
+        change_folder(photos)
+        start, goal = contents(before), undisturbed(runner, before, findings)
+        for name, mode, fault in faults(kills, stride, seed, findings):
+            fresh(before, trial)
+            code = runner.run(fault)
+            findings.trials[mode] += 1
+            findings.exit_codes[f"{mode}: {code}"] += 1
+            findings.wrong += [f"{name}: {what}" for what in check(trial, photos, model, start, goal, mode, findings)]
     return findings
 
 
@@ -100,63 +107,85 @@ def change_folder(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"no photo")
 
 
-def shim(work: Path) -> Path:
-    """The compiled shim."""
-    built = work / "shim.so"
-    if not built.exists():
-        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", built, SHIM, "-ldl"], check=True)
-    return built
+class Runner:
+    """Runs `mmsearch index` in processes of its own, forked from one that has the shim and the imports already."""
+
+    def __init__(self, work: Path, trial: Path, photos: Path, model: str) -> None:
+        self._shim = work / "shim.so"
+        self._counted = work / "changes"
+        self._trial = trial
+        self._command = ["index", str(photos), "--library", str(trial), "--model", model, *SMALL_STEPS]
+        self._context = multiprocessing.get_context("forkserver")
+
+    def __enter__(self) -> Self:
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", self._shim, SHIM, "-ldl"], check=True)
+        self._context.set_forkserver_preload(PRELOADED)
+        os.environ["LD_PRELOAD"] = str(self._shim)
+        self.run({})  # the server starts with the shim
+        del os.environ["LD_PRELOAD"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+    def run(self, fault: Fault) -> int:
+        """Run the command with one fault: settings of the shim, or a moment in seconds to kill it at."""
+        settings = fault if isinstance(fault, dict) else {}
+        process = self._context.Process(
+            target=_index, args=(self._command, {"FAULT_DIR": str(self._trial), **settings}, self._counted)
+        )
+        process.start()
+        process.join(fault if isinstance(fault, float) else 120)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        return process.exitcode or 0
+
+    @property
+    def changes(self) -> int:
+        """How many changes the last run that ended by itself made to the files of the library."""
+        return int(self._counted.read_text())
 
 
-def command(library: Path, photos: Path, model: str) -> list[str]:
-    return [sys.executable, "-m", "mmsearch", "index", str(photos), "--library", str(library),
-            "--model", model, "--batch-size", "8", "--workers", "1"]  # fmt: skip
+def _index(command: list[str], settings: dict[str, str], counted: Path) -> None:
+    from mmsearch.cli.app import run
+
+    os.environ.update(settings)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        code = run(command)
+    counted.write_text(str(ctypes.CDLL(None).fault_changes()))
+    sys.exit(code)
 
 
 def index(library: Path, photos: Path, model: str) -> None:
-    subprocess.run(command(library, photos, model), check=True, capture_output=True)
+    """Index in this process, without faults."""
+    with Library.open(library, model=model) as opened:
+        opened.index([photos], batch_size=8, workers=1)
 
 
-def undisturbed(before: Path, trial: Path, photos: Path, model: str, shim: Path) -> tuple[Contents, float, int]:
-    """What a run without faults makes of the library, how long it takes, and how many changes it makes."""
+def fresh(before: Path, trial: Path) -> None:
+    shutil.rmtree(trial, ignore_errors=True)
     shutil.copytree(before, trial)
-    log = trial.with_name("changes")
+
+
+def undisturbed(runner: Runner, before: Path, findings: Findings) -> Contents:
+    """What a run without faults makes of the library; notes how long it takes and how many changes it makes."""
+    fresh(before, runner._trial)
     started = time.monotonic()
-    count = {"LD_PRELOAD": str(shim), "FAULT_DIR": str(trial), "FAULT_MODE": "count", "FAULT_LOG": str(log)}
-    subprocess.run(command(trial, photos, model), check=True, capture_output=True, env=os.environ | count)
-    return contents(trial), time.monotonic() - started, int(log.read_text())
+    runner.run({"FAULT_MODE": "count"})
+    findings.seconds_per_run = time.monotonic() - started
+    findings.changes_per_run = runner.changes
+    return contents(runner._trial)
 
 
-Fault = float | dict[str, str]
-
-
-def faults(
-    kills: int, stride: int, offset: int, seed: int, seconds: float, changes: int, shim: Path, trial: Path
-) -> Iterator[tuple[str, str, Fault]]:
-    """(name, mode, fault): a moment in seconds, or the environment that makes the shim strike."""
+def faults(kills: int, stride: int, seed: int, findings: Findings) -> Iterator[tuple[str, str, Fault]]:
+    """(name, mode, fault) of each trial."""
     draw = random.Random(seed)
     for i in range(kills):
-        yield f"random kill {i}", "random kill", draw.uniform(0.2, 1.0) * seconds
+        yield f"random kill {i}", "random kill", draw.uniform(0.0, 1.0) * findings.seconds_per_run
     for mode in MODES:
-        for at in range(1 + offset, changes + 1, stride):
-            yield (
-                f"{mode} at change {at}",
-                mode,
-                {"LD_PRELOAD": str(shim), "FAULT_DIR": str(trial), "FAULT_MODE": mode, "FAULT_AT": str(at)},
-            )
-
-
-def run_with(fault: Fault, library: Path, photos: Path, model: str) -> int:
-    """Run `mmsearch index` with one fault; its exit code, negative for a signal."""
-    environment = os.environ | (fault if isinstance(fault, dict) else {})
-    process = subprocess.Popen(
-        command(library, photos, model), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
-    try:
-        return process.wait(timeout=fault if isinstance(fault, float) else 120)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGKILL)
-        return process.wait()
+        for at in range(1, findings.changes_per_run + 1, stride):
+            yield f"{mode} at change {at}", mode, {"FAULT_MODE": mode, "FAULT_AT": str(at)}
 
 
 def check(
@@ -182,7 +211,7 @@ def check(
 
 def wrong_answers(opened: Library, library: Path) -> Iterator[str]:
     """Compare each view's index with an exact search of the vectors in the catalogue."""
-    with sqlite3.connect(library / "catalog.sqlite") as connection:
+    with closing(sqlite3.connect(library / "catalog.sqlite")) as connection:
         for view in VIEWS:
             stored = connection.execute("SELECT id, vector FROM rows WHERE view = ? ORDER BY id", [view]).fetchall()
             if not stored:
@@ -192,7 +221,6 @@ def wrong_answers(opened: Library, library: Path) -> Iterator[str]:
             exact = (vectors @ vectors.T).max(axis=1)
             if len(stored) != opened._indexes.count(view) or not np.allclose(found.scores[:, 0], exact, atol=1e-3):
                 yield f"the index of {view} does not give the exact answer"
-    connection.close()
 
 
 def contents(library: Path) -> Contents:

@@ -61,7 +61,8 @@ def _unite(
     ids = {view: near.ids[at][near.ids[at] != PADDING_ID] for view, near in found.items()}
     owners = {view: catalog.owners(rows) for view, rows in ids.items()}
     # A row that another process deleted since the search has no owner.
-    items = np.unique(np.concatenate([np.empty(0, np.int64), *owners.values()]))
+    # A set: np.unique imports numpy.ma, which costs a cold query more than the search.
+    items = np.array(sorted({item for owned in owners.values() for item in owned.tolist()}), np.int64)
     items = items[items != PADDING_ID]
     best_rows = np.full((len(items), len(VIEWS)), PADDING_ID, np.int64)
     cosine = np.full((len(items), len(VIEWS)), np.nan, np.float32)
