@@ -50,9 +50,7 @@ def choose(device: str) -> str:
 def diagnose() -> list[Finding]:
     """What is installed, and what came of running a real kernel on each device."""
     needed = [_installed(name, "a needed package") for name in _NEEDED]
-    optional = [
-        _installed(name, f"optional: pip install 'mmsearch[{_OPTIONAL[name]}]'") for name in _OPTIONAL
-    ]
+    optional = [_installed(name, f"optional: pip install 'mmsearch[{_OPTIONAL[name]}]'") for name in _OPTIONAL]
     return [*needed, *optional, _tried("faiss", _search), _tried("cpu", _embed), _gpu()]
 
 

@@ -19,6 +19,7 @@ from mmsearch.retrieval.types import Preprocess
 
 FORMAT = 1
 MANIFEST = "model.json"
+CHECKPOINT = "open_clip"
 PARTS = ("image.onnx", "text.onnx", "tokenizer.json")
 
 Pad = Literal["longest", "context"]
@@ -40,12 +41,18 @@ class TextInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelDirectory:
-    """A model on disk. source: the open_clip model that it was exported from, as `ARCH/TAG`."""
+    """A model on disk. source: what it was made from, as `mmsearch models add` was told."""
 
     path: Path
     card: ModelCard
     text: TextInput
     source: str | None = None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder with the open_clip configuration and weights for a GPU, where the model has them."""
+        folder = self.path / CHECKPOINT
+        return folder if folder.is_dir() else None
 
 
 def fingerprint(path: Path) -> str:
@@ -151,6 +158,4 @@ def _triple(values: list[float]) -> tuple[float, float, float]:
 
 def _pairs(table: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, tuple[float, float]]]:
     """{query modality: {row modality: (a, b)}}, as ModelCard holds null and calibration."""
-    return {
-        query: {row: (float(a), float(b)) for row, (a, b) in rows.items()} for query, rows in table.items()
-    }
+    return {query: {row: (float(a), float(b)) for row, (a, b) in rows.items()} for query, rows in table.items()}
