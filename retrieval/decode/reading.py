@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ _ENCODINGS = (
     *("cp1252", "cp932", "euc_jp", "gb18030", "big5", "euc_kr", "cp949", "cp1251", "koi8_r"),
     *("cp1250", "cp1253", "cp1254", "cp1255", "cp1256", "cp874"),
 )
+# What a parser raises where it did not expect damage; the message would mean nothing to anybody else.
+_ACCIDENTS = (struct.error, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError)
 
 
 @contextmanager
@@ -42,8 +45,9 @@ def refusing() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise Unreadable(failure(error)) from error
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Unreadable(f"damaged: {detail}") from error
+        is_accident = isinstance(error, _ACCIDENTS) or isinstance(error.__cause__, _ACCIDENTS)
+        detail = "" if is_accident else " ".join(str(error).split())[:200]
+        raise Unreadable(f"damaged: {detail or 'its structure is broken'}") from error
 
 
 def read_text(path: Path, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:
