@@ -126,7 +126,7 @@ def record_table(records: Sequence[Record]) -> Table:
         table.add_column(name, overflow="fold")
     for record in records:
         # Text, never str: names are not markup.
-        table.add_row(*(Text(cell(value)) for value in record.values()))
+        table.add_row(*(Text(shown_path(it) if isinstance(it, Path) else cell(it)) for it in record.values()))
     return table
 
 

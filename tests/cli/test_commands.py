@@ -11,6 +11,7 @@ import pytest
 from mmsearch.cli.app import run
 from mmsearch.index.errors import BadQuery, LibraryNotFound, UsageError
 from mmsearch.index.items import Failure, Root
+from mmsearch.retrieval import devices
 from mmsearch.retrieval import library as home
 from mmsearch.retrieval.library import Library
 from mmsearch.retrieval.types import Hit, IndexReport, Status
@@ -340,3 +341,12 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run(["--version"]) == 0
     assert capsys.readouterr() == (f"mmsearch {__version__}\n", "")
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("missing", 0), ("broken", 1)])
+def test_doctor_exits_1_only_if_something_is_broken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: devices.State, code: int
+) -> None:
+    monkeypatch.setattr(devices, "diagnose", lambda: [devices.Finding("faiss", state, "why")])
+    assert run(["doctor", "--json"]) == code
+    assert capsys.readouterr().out == f'{{"what": "faiss", "state": "{state}", "detail": "why"}}\n'

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
+from tests.models import make_tiny_model
+
+from mmsearch.cli.app import run
 
 PROBE = """
 import sys
@@ -26,3 +31,16 @@ def loaded(of: str, *arguments: str) -> str:
 @pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded("faiss,onnxruntime,sqlalchemy,numpy,PIL,rich,torch,tokenizers", *arguments) == ""
+
+
+@pytest.mark.parametrize("arguments", [["query", "red"], ["query", "./p/red.png"], ["similar", "p/red.png"]])
+def test_a_query_loads_no_training_library(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "p").mkdir()
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "p" / "red.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MMSEARCH_LIBRARY", "lib")
+    monkeypatch.setenv("MMSEARCH_MODEL", str(make_tiny_model(tmp_path / "tiny")))
+    assert run(["index", "p"]) == 0
+    assert loaded("torch,open_clip,torchvision,onnx,pandas,scipy,lxml,mutagen", *arguments) == ""
