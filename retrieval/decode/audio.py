@@ -11,7 +11,7 @@ import mutagen
 from mutagen.id3 import ID3
 
 from mmsearch.index.errors import Unreadable
-from mmsearch.retrieval.decode.captions import is_caption, lyrics
+from mmsearch.retrieval.decode.captions import is_caption, lyrics, until_the_next
 from mmsearch.retrieval.decode.reading import refusing
 from mmsearch.retrieval.types import Passage
 
@@ -83,16 +83,9 @@ def _id3(tags: Any) -> Iterator[Passage]:
             yield from (Passage("audio_caption", text) for text in frame.text)
     for frame in tags.getall("SYLT"):
         if frame.format == _MILLISECONDS:
-            yield from _timed(frame.text)
+            yield from until_the_next(((ms / 1000, text) for text, ms in frame.text), "audio_caption")
     for frame in tags.getall("USLT"):
         yield from _sung(frame.text)
-
-
-def _timed(rows: list[tuple[str, int]]) -> Iterator[Passage]:
-    """Lines and the milliseconds at which they begin; each lasts until the next."""
-    ends = [ms / 1000 for _, ms in rows[1:]] + [None]
-    for (text, ms), end in zip(rows, ends, strict=True):
-        yield Passage("audio_caption", text, ms / 1000, end)
 
 
 def _sung(text: str) -> list[Passage]:

@@ -85,9 +85,15 @@ def lyrics(text: str, view: View) -> list[Passage]:
         for line in text.splitlines()
         for stamp in _STAMP.findall(line)
     ]
-    timed.sort(key=lambda row: row[0])
-    ends = [start for start, _ in timed[1:]] + [None]
-    return [Passage(view, line.strip(), start, end) for (start, line), end in zip(timed, ends, strict=True)]
+    return until_the_next(timed, view)
+
+
+def until_the_next(lines: Iterable[tuple[float, str]], view: View) -> list[Passage]:
+    """Captions of lines that each last from their time, in seconds, until the next begins."""
+    timed = sorted(lines, key=lambda line: line[0])
+    ends = [*(start for start, _ in timed[1:]), None]
+    # Not strict: without any line there still is the open end of the last.
+    return [Passage(view, text.strip(), start, end) for (start, text), end in zip(timed, ends, strict=False)]
 
 
 def _text(text: str, view: View) -> list[Passage]:

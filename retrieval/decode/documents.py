@@ -96,13 +96,14 @@ def _fits(text: str, spans: Spans) -> bool:
 
 
 def _page(source: str) -> Document:
-    from lxml import html  # type: ignore[import-untyped]
+    from lxml import etree, html  # type: ignore[import-untyped]
 
-    if not source.strip():
-        return Document("")
     # Parsed from bytes: a page may declare the encoding that it had before it was read.
     parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
-    page = html.document_fromstring(source.encode("utf-8", errors="replace"), parser=parser)
+    try:
+        page = html.document_fromstring(source.encode("utf-8", errors="replace"), parser=parser)
+    except etree.ParserError:  # nothing in it at all
+        return Document("")
     title = " ".join((page.findtext(".//title") or "").split())
     lines = (" ".join(line.split()) for line in "".join(_shown(page)).split("\n"))
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
@@ -115,14 +116,13 @@ def _shown(page: Any) -> Iterator[str]:
 
     unread = 0
     for event, node in etree.iterwalk(page, events=("start", "end", "comment", "pi")):
-        is_block = node.tag not in _INLINE
-        is_tag = isinstance(node.tag, str)
+        is_block = isinstance(node.tag, str) and node.tag not in _INLINE | _UNREAD
         if event == "start":
             unread += node.tag in _UNREAD
             piece = ("\n" if node.tag == "br" else "\n\n" * is_block) + _flowing(node.text)
         else:
             unread -= node.tag in _UNREAD
-            piece = "\n\n" * (is_tag and is_block and node.tag != "br") + _flowing(node.tail)
+            piece = "\n\n" * (is_block and node.tag != "br") + _flowing(node.tail)
         if not unread:
             yield piece
 
