@@ -94,13 +94,19 @@ def test_squash_scales_both_sides_with_the_wanted_filter() -> None:
 
 def test_the_input_is_writable_bytes_of_the_models_size() -> None:
     pixels = photos.load(scene(), SMALL)
-    assert (pixels.shape, pixels.dtype, pixels.flags.writeable) == ((16, 16, 3), np.uint8, True)
+    assert (pixels.shape, pixels.dtype) == ((16, 16, 3), np.dtype(np.uint8))
+    assert pixels.flags.writeable
 
 
 def test_a_large_jpeg_is_decoded_at_no_less_than_twice_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded = []
+    decoded: list[tuple[int, int]] = []
     resize = Image.Image.resize
-    monkeypatch.setattr(Image.Image, "resize", lambda self, *args: decoded.append(self.size) or resize(self, *args))
+
+    def watched(picture: Image.Image, *args: Any) -> Image.Image:
+        decoded.append(picture.size)
+        return resize(picture, *args)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
     for width in (511, 512, 1000, 1024, 2000, 2048, 9000):
         photos.load(file_of(Image.new("L", (width, width)), "JPEG"), Preprocess(128))
     assert [width for width, _ in decoded] == [511, 256, 500, 256, 500, 256, 1125]
@@ -149,18 +155,13 @@ def test_the_first_frame_or_page_is_shown(form: str) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_cmyk_is_read(form: str) -> None:
     data = file_of(scene().convert("CMYK"), form)
+    assert (b"Adobe" in data) == (form == "JPEG")  # the mark of inverted colours
     assert distance(photos.load(data, SMALL), photos.load(scene(), SMALL)) < 4
-
-
-def test_cmyk_that_adobe_stores_inverted_is_read() -> None:
-    data = file_of(scene().convert("CMYK"), "JPEG", quality=95)
-    assert b"Adobe" in data  # the marker that says so
-    assert photos.load(data, SMALL).mean() == pytest.approx(photos.load(scene(), SMALL).mean(), abs=3)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "YCbCr", "LAB"])
 def test_other_colour_spaces_are_read(mode: str) -> None:
-    level = {"P": 0, "LAB": (128, 128, 128), "YCbCr": (128, 128, 128), "1": 1}.get(mode, 128)
+    level: Any = {"P": 0, "LAB": (128, 128, 128), "YCbCr": (128, 128, 128), "1": 1}.get(mode, 128)
     picture = Image.new(mode, (20, 20), level)
     if mode == "P":
         picture.putpalette([128, 128, 128])
