@@ -80,8 +80,8 @@ def check_dim(vectors: NDArray[np.float32], dim: int) -> None:
 def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
     """Inner products (N,) of vectors (N, D) with query (D,)."""
     # Not a matrix product: BLAS rounds a row differently depending on where it stands, and equal vectors
-    # would then no longer tie. This sums every row alike.
-    products: NDArray[np.float32] = np.einsum("nd,d->n", vectors, query)
+    # would then no longer tie. This sums every row alike, if each lies in one piece.
+    products: NDArray[np.float32] = np.einsum("nd,d->n", np.ascontiguousarray(vectors), np.ascontiguousarray(query))
     return products
 
 

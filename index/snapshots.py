@@ -66,6 +66,8 @@ class Snapshots:
             return snapshot, self._store_class.load(path)
         except OSError as error:
             raise SnapshotUnusable(f"{path} cannot be read: {error.strerror}") from error
+        except (RuntimeError, ValueError) as error:  # the checksum fits, but it was written wrong
+            raise SnapshotUnusable(f"{path} holds no vectors") from error
 
     def noted(self, view: View) -> Snapshot | None:
         """The snapshot of a view that counts, whatever state its file is in; None if there is none."""
