@@ -141,6 +141,12 @@ def test_every_format_is_read(form: str) -> None:
     assert distance(photos.load(file_of(scene(), form), SMALL), photos.load(scene(), SMALL)) < 6
 
 
+def test_an_avif_of_the_general_brand_is_read() -> None:
+    data = bytearray(file_of(scene(), "AVIF"))
+    data[8:12] = b"mif1"
+    assert distance(photos.load(bytes(data), SMALL), photos.load(scene(), SMALL)) < 6
+
+
 def test_a_multi_picture_jpeg_shows_its_first_picture() -> None:
     data = file_of(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (48, 32))])
     assert distance(photos.load(data, SMALL), photos.load(scene(), SMALL)) < 6
