@@ -93,6 +93,11 @@ def test_exclude_reads_patterns_as_gitignore_does(tmp_path: Path, pattern: str, 
     assert found(tmp_path, exclude=[pattern]) == left
 
 
+def test_an_excluded_folder_is_not_even_looked_into(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(".")
+    assert all_of(tmp_path, None, exclude=["loop/"]) == []
+
+
 def test_exclude_also_holds_below_a_folder_named_outright(tmp_path: Path) -> None:
     put(tmp_path, "raw/x/b.jpg")
     assert found(tmp_path, tmp_path / "raw/x", exclude=["raw"]) == []
