@@ -34,6 +34,14 @@ def test_a_colour_finds_its_picture(encoder: OnnxEncoder) -> None:
     assert cosine.argmax(axis=1).tolist() == list(range(len(COLOURS)))
 
 
+def test_passages_count_by_their_length(encoder: OnnxEncoder) -> None:
+    """30 words and 5 words, two special tokens each."""
+    first, last = encoder.texts(["red " * 30, "blue " * 5])
+    mean = 32 * first + 7 * last
+    (row,) = encoder.texts(["red " * 30 + "blue " * 5])
+    np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-6)
+
+
 def test_the_message_about_wrong_pictures_names_both_shapes(encoder: OnnxEncoder) -> None:
     with pytest.raises(UsageError) as caught:
         encoder.images(np.zeros((2, 8, 8, 3), np.float32))  # type: ignore[arg-type]

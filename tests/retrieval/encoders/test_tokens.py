@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_spans_cover_the_text_and_each_fits(tokens: Tokens, text: str) -> None:
         assert spans == []
         return
     assert (spans[0][0], spans[-1][1]) == (0, len(text))
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
     assert max(map(len, tokens.encode(pieces(tokens, text)))) <= CONTEXT
 
 
