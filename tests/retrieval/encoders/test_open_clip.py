@@ -1,0 +1,216 @@
+"""open_clip models exported, and run in torch, against open_clip itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from tests.clip_models import make_tiny_clip
+from tests.retrieval.encoders.contract import TEXTS, EncoderContract, pictures
+
+torch = pytest.importorskip("torch")
+open_clip = pytest.importorskip("open_clip")
+pytest.importorskip("onnxscript")
+
+from mmsearch.index.errors import DeviceUnavailable, ModelInvalid  # noqa: E402
+from mmsearch.retrieval.decode import photos  # noqa: E402
+from mmsearch.retrieval.encoders import exporting, model_directory, open_clip_tokenizer, registry, samples  # noqa: E402
+from mmsearch.retrieval.encoders.base import Encoder  # noqa: E402
+from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder  # noqa: E402
+from mmsearch.retrieval.encoders.open_clip_export import add, load, parse  # noqa: E402
+from mmsearch.retrieval.encoders.torch_encoder import Halving, TorchEncoder  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch and open_clip warn about themselves
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_clip(tmp_path_factory.mktemp("open_clip") / "tiny-clip")
+
+
+@pytest.fixture(scope="module")
+def original(clip: Path) -> exporting.Original:
+    return load(parse(str(clip)), str(clip))
+
+
+@pytest.fixture(scope="module")
+def added(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    add(str(clip), name="tiny-clip", directory=directory)
+    return directory / "tiny-clip"
+
+
+def their_texts(original: exporting.Original, texts: list[str]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        return np.asarray(original.model.encode_text(original.tokenizer(texts), normalize=True))
+
+
+def their_images(original: exporting.Original, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    prepared = torch.stack([original.preprocess(Image.fromarray(picture)) for picture in pixels])
+    with torch.inference_mode():
+        return np.asarray(original.model.encode_image(prepared, normalize=True))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+class TestEncoders(EncoderContract):
+    @pytest.fixture
+    def encoder(self, added: Path, kind: str) -> Iterator[Encoder]:
+        encoder: Encoder = OnnxEncoder(added, threads=1) if kind == "onnx" else TorchEncoder(added, "cpu")
+        yield encoder
+        encoder.close()
+
+    def test_texts_are_where_open_clip_has_them(self, encoder: Encoder, original: exporting.Original) -> None:
+        cosine = (encoder.texts(samples.CAPTIONS) * their_texts(original, samples.CAPTIONS)).sum(axis=1)
+        assert cosine.min() > 0.999
+
+    def test_pictures_are_where_open_clip_has_them(self, encoder: Encoder, original: exporting.Original) -> None:
+        pixels = np.stack([photos.load(picture, encoder.card.preprocess) for picture in samples.pictures(8)])
+        assert (encoder.images(pixels) * their_images(original, pixels)).sum(axis=1).min() > 0.999
+
+
+def test_both_encoders_agree(added: Path) -> None:
+    onnx, clip = OnnxEncoder(added), TorchEncoder(added, "cpu")
+    assert (onnx.texts(TEXTS) * clip.texts(TEXTS)).sum(axis=1).min() > 0.999
+    pixels = pictures(onnx, 4)
+    assert (onnx.images(pixels) * clip.images(pixels)).sum(axis=1).min() > 0.998  # noise is no photo
+
+
+def test_the_card_says_what_was_kept_and_measured(added: Path, clip: Path) -> None:
+    model = model_directory.read(added, verify=True)
+    card = model.card
+    assert (card.name, card.dim, card.context_length, model.source) == ("tiny-clip", 24, 20, str(clip))
+    assert card.preprocess == exporting.Preprocess(32, "shortest", "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    assert card.metrics["tried_on"] == "202 captions and 16 made-up pictures"
+    assert set(card.null) == set(card.null["text"]) == {"text", "image"}
+
+
+def test_the_spread_of_unrelated_pairs_leaves_out_a_text_and_itself(added: Path, original: exporting.Original) -> None:
+    rows = their_texts(original, samples.CAPTIONS)
+    pairs = (rows @ rows.T)[~np.eye(len(rows), dtype=bool)]
+    null = model_directory.read(added).card.null["text"]["text"]
+    np.testing.assert_allclose(null, (pairs.mean(), pairs.std()), atol=1e-4)
+
+
+def test_a_tower_is_in_eight_bits_only_where_no_row_moves_much(added: Path) -> None:
+    metrics = model_directory.read(added).card.metrics
+    assert metrics["image"]["precision"] == "int8"
+    assert metrics["image"]["min_cosine"] >= 0.999
+    assert metrics["text"]["precision"] == "fp32"  # so narrow a tower is too coarse in eight bits
+    assert metrics["text"]["min_cosine"] > 0.99999 > 0.999 > metrics["text"]["int8_min_cosine"]
+
+
+def test_the_tokenizers_agree_on_five_hundred_texts(added: Path, original: exporting.Original) -> None:
+    assert len(set(samples.probes())) >= 500
+    open_clip_tokenizer.check(model_directory.read(added), original.tokenizer)
+
+
+def test_a_tokenizer_that_differs_is_noticed(added: Path, original: exporting.Original) -> None:
+    model = model_directory.read(added)
+    careless = replace(model, text=replace(model.text, clean=None))
+    with pytest.raises(ModelInvalid, match="its exported tokenizer differs on"):
+        open_clip_tokenizer.check(careless, original.tokenizer)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_the_pixels_agree_on_fifty_pictures(clip: Path, tmp_path: Path, mode: str) -> None:
+    other = make_tiny_clip(tmp_path / "m", resize_mode=mode)
+    loaded = load(parse(str(other)), "m")
+    grey = [picture.convert("L") for picture in samples.pictures(5, seed=3)]
+    exporting.check_preprocessing(loaded, exporting.preprocessing(loaded), [*samples.pictures(50, seed=2), *grey])
+
+
+def test_preprocessing_that_differs_is_noticed(original: exporting.Original) -> None:
+    wrong = replace(exporting.preprocessing(original), interpolation="bilinear")
+    with pytest.raises(ModelInvalid, match="its preprocessing differs on a picture of"):
+        exporting.check_preprocessing(original, wrong, samples.pictures(1))
+
+
+def test_padding_to_the_longest_side_is_refused(tmp_path: Path) -> None:
+    clip = make_tiny_clip(tmp_path / "m", resize_mode="longest")
+    with pytest.raises(ModelInvalid, match=r"cannot be prepared as it wants \(size \(32, 32\), resize longest\)"):
+        add(str(clip), directory=tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_broken_checkpoint_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    broken = make_tiny_clip(tmp_path / "broken")
+    (broken / "open_clip_model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelInvalid, match="open_clip cannot load it"):
+        add(str(broken), directory=tmp_path / "models")
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_gpu_runs_the_torch_weights(added: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Path, str]] = []
+    monkeypatch.setattr("mmsearch.retrieval.devices.choose", lambda device: "cuda:1")
+    monkeypatch.setattr("mmsearch.retrieval.encoders.torch_encoder.TorchEncoder", lambda *given: made.append(given))
+    registry.load(str(added), device="auto")
+    assert made == [(added, "cuda:1")]
+
+
+def test_torch_needs_torch_weights(tiny: Path) -> None:
+    with pytest.raises(ModelInvalid, match="it has no torch weights, only ONNX"):
+        TorchEncoder(tiny, "cpu")
+
+
+class Cramped:
+    """A tower on a device that holds a few rows at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.tried: list[int] = []
+
+    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        self.tried.append(len(batch))
+        if len(batch) > self.room:
+            raise torch.OutOfMemoryError
+        return batch.astype(np.float32)
+
+
+def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
+    tower = Cramped(room=3)
+    halving = Halving(tower, 16, "cuda:0")
+    batch = np.arange(20).reshape(10, 2)
+    np.testing.assert_array_equal(halving(batch), batch)
+    assert tower.tried == [10, 5, 2, 2, 2, 2, 2]
+    halving(batch)
+    assert tower.tried[7:] == [2] * 5
+
+
+def test_one_row_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(DeviceUnavailable, match="its memory does not hold the model and one input"):
+        Halving(Cramped(room=0), 4, "cuda:0")(np.zeros((4, 2)))
+
+
+def test_a_model_without_a_causal_mask_is_padded_to_its_context(tmp_path: Path) -> None:
+    loaded = load(parse(str(make_tiny_clip(tmp_path / "m"))), "m")
+    loaded.model.attn_mask = None
+    assert exporting.padding(loaded.model) == "context"
+
+
+@pytest.mark.skipif("MMSEARCH_SLOW_TESTS" not in os.environ, reason="takes minutes; set MMSEARCH_SLOW_TESTS=1")
+def test_a_full_size_model_is_exported_and_queried(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from mmsearch import Library
+
+    torch.manual_seed(0)
+    weights = open_clip.create_model("ViT-B-32").state_dict()
+    save_file({key: value.clone() for key, value in weights.items()}, tmp_path / "w.safetensors")
+    card = add(f"ViT-B-32:{tmp_path}/w.safetensors", name="b32", directory=tmp_path / "models")
+    print(json.dumps(dict(card.metrics)))
+    assert min(card.metrics[tower]["min_cosine"] for tower in ("image", "text")) >= 0.999
+    for i, picture in enumerate(samples.pictures(3)):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        picture.save(tmp_path / "photos" / f"{i}.png")
+    with Library.open(tmp_path / "lib", model=str(tmp_path / "models" / "b32")) as library:
+        assert library.index([tmp_path / "photos"]).added == 3
+        assert len(library.query("a dog on a beach", k=3)) == 3
