@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from mmsearch.index.catalog import Catalog
-from mmsearch.index.items import Known, NewFailure, Root
+from mmsearch.index.items import Known, ManifestCaption, NewFailure, Root
 from mmsearch.retrieval import files
 from mmsearch.retrieval.embedding import Embedder, Read, Task
 from mmsearch.retrieval.types import File, IndexReport, Passage, Progress, Skipped
@@ -113,9 +113,7 @@ class IndexRun:
                 unseen.append(self._skip_on_walk(root, found, known))
                 continue
             seen.add(found.relative)
-            captions = tuple(
-                Passage(each.view, each.text, each.start_s, each.end_s) for each in manifests.get(found.relative, ())
-            )
+            captions = tuple(_manifest_captions(root, found, manifests))
             before = known.get(found.relative)
             task = Task(found, files.companions_key(found, captions), captions, before)
             if task.is_stale:
@@ -206,6 +204,15 @@ class IndexRun:
         self._catalog.forget(plan.gone_items)
         self._catalog.clear_failures(root.id, plan.gone_failures)
         self._tally.removed += len(plan.gone_items)
+
+
+def _manifest_captions(
+    root: Root, file: File, manifests: Mapping[str, tuple[ManifestCaption, ...]]
+) -> Iterator[Passage]:
+    """What caption files say of a file, and of the voice notes beside it."""
+    for path in (file.path, *file.companions):
+        for each in manifests.get(root.relative(path), ()):
+            yield Passage(each.view, each.text, each.start_s, each.end_s)
 
 
 def _below(path: str, folder: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -348,6 +349,17 @@ def test_captions_from_a_table_stay(library: Library, photos: Path, tmp_path: Pa
     table.write_text("path,caption\nred.png,a black ship\n")
     assert counts(library.index([photos], captions=[table])) == (0, 1, 0, 2, 0)
     assert library.query("black")[0].snippet == "a black ship"
+
+
+def test_a_voice_note_captions_its_photo(library: Library, photos: Path, tmp_path: Path) -> None:
+    with wave.open(str(photos / "red.wav"), "wb") as note:
+        note.setparams((1, 2, 8000, 800, "NONE", ""))
+        note.writeframes(bytes(1600))
+    table = tmp_path / "captions.csv"
+    table.write_text("path,caption\nred.wav,the white ship that we saw\n")
+    library.index([photos], captions=[table])
+    found = {Path(hit.path).name: hit.view for hit in library.query("white", k=2)}
+    assert found == {"red.png": "audio_caption", "red.wav": "audio_caption"}
 
 
 def test_a_bad_table_changes_nothing(library: Library, photos: Path, tmp_path: Path) -> None:
