@@ -25,7 +25,7 @@ demo: $(DEMO_VENV)/made $(PHOTOS)
 	@$(DEMO_VENV)/bin/python -m mmsearch.cli.contact_sheet --library demo/library --out demo/answers.html $(QUERIES)
 
 # The photos that scikit-image and scikit-learn carry in their wheels.
-demo/photos: $(DEMO_VENV)/made
+demo/photos: | $(DEMO_VENV)/made
 	$(DEMO_VENV)/bin/python -m pip install --quiet scikit-image scikit-learn
 	mkdir -p $@
 	cp $(DEMO_PACKAGES)/skimage/data/*.png $(DEMO_PACKAGES)/skimage/data/*.jpg \

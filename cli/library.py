@@ -56,7 +56,7 @@ def forget(
 ) -> None:
     """Take files out of the library.
 
-    The files themselves stay, and come back when their folder is indexed again.
+    The files themselves stay. `mmsearch index` with their path takes them in again.
     """
     with existing_library(library) as opened:
         count = opened.forget(paths)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.output import emit, note
+
 train = typer.Typer(name="train", help="Train models.", no_args_is_help=True)
 
 
@@ -23,8 +25,8 @@ def towers(
 ) -> None:
     """Train the two towers of a model.
 
-    Needs the extra `train`.
+    Prints the directory of the model; progress goes to stderr. Needs the extra `train`.
     """
     from mmsearch.retrieval.training import train_towers
 
-    train_towers(config, out=out)
+    emit([str(train_towers(config, out=out, progress=note))])

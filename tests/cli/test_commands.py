@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock, create_autospec
 
@@ -11,10 +12,12 @@ import pytest
 from mmsearch.cli.app import run
 from mmsearch.index.errors import BadQuery, LibraryNotFound, UsageError
 from mmsearch.index.items import Failure, Root
-from mmsearch.retrieval import devices
+from mmsearch.retrieval import devices, training
 from mmsearch.retrieval import library as home
+from mmsearch.retrieval.encoders import registry
+from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.library import Library
-from mmsearch.retrieval.types import Hit, IndexReport, Status
+from mmsearch.retrieval.types import Hit, IndexReport, Preprocess, Status
 
 REPORT = IndexReport(1, 0, 0, 0, 0, 1.0)
 HIT = Hit("/p/rex.jpg", "image", "image", 0.9, 1)
@@ -350,3 +353,27 @@ def test_doctor_exits_1_only_if_something_is_broken(
     monkeypatch.setattr(devices, "diagnose", lambda: [devices.Finding("faiss", state, "why")])
     assert run(["doctor", "--json"]) == code
     assert capsys.readouterr().out == f'{{"what": "faiss", "state": "{state}", "detail": "why"}}\n'
+
+
+def test_training_prints_where_the_model_is_and_tells_its_progress_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def train(config: Path, *, out: Path | None, progress: Callable[[str], None]) -> Path:
+        progress(f"step 1 of {config.name}")
+        return out or Path("elsewhere")
+
+    (tmp_path / "a.toml").touch()
+    monkeypatch.setattr(training, "train_towers", train)
+    assert run(["train", "towers", "--config", str(tmp_path / "a.toml"), "--out", "m"]) == 0
+    assert capsys.readouterr() == ("m\n", "step 1 of a.toml\n")
+
+
+def test_models_are_listed_and_removed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    card = ModelCard("ViT", 512, "f00", Preprocess(size=224), 77, "a model", "MIT")
+    removed: list[str] = []
+    monkeypatch.setattr(registry, "available", lambda: [card])
+    monkeypatch.setattr(registry, "remove", removed.append)
+    assert run(["models", "list"]) == 0
+    assert run(["models", "remove", "ViT"]) == 0
+    assert capsys.readouterr() == ("ViT\t512\ta model\tMIT\tf00\n", "")
+    assert removed == ["ViT"]
