@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.models import make_tiny_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
