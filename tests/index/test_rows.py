@@ -76,6 +76,14 @@ def test_graves_name_removed_rows_of_a_view_since_a_number(catalog: Catalog, roo
     assert catalog.graves_after("image", second)[0].tolist() == []
 
 
+def test_a_removal_is_told_once(catalog: Catalog, root: Root) -> None:
+    catalog.record([photo(root.id, "a.jpg", row())])
+    catalog.drop_root(root.id)
+    buried, last = catalog.graves_after("image", 0)
+    assert len(buried) == 1
+    assert catalog.graves_after("image", last)[0].tolist() == []
+
+
 def test_graves_that_were_cleared_away_are_not_passed_over_in_silence(catalog: Catalog, root: Root) -> None:
     catalog.record([photo(root.id, "a.jpg", row())])
     catalog.drop_root(root.id)
