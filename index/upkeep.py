@@ -81,6 +81,7 @@ class Upkeep(Contents, Rows):
         Where another process reads for long, the graves stay, and so does what the next call has to do.
         """
         if self._has_remains():
+            # secure_delete wipes what is deleted, but not the copies that rearranged pages leave behind.
             self._alone("VACUUM")
         # (whether something stood in the way, pages in the log, pages moved)
         is_blocked, *_ = self._alone("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,6 +150,28 @@ def test_compaction_takes_removed_text_and_vectors_off_the_disk(catalog: Catalog
     assert [trace for trace in traces if trace in found] == []
     assert b"harmless 39" in found
     assert catalog.problems() == []
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_compaction_leaves_nothing_of_a_long_history(catalog: Catalog, root: Root, tmp_path: Path, seed: int) -> None:
+    # SQLite's secure_delete alone left a text behind after 2 of 12 such histories, these two among them: pages
+    # that were rearranged keep copies. Only VACUUM takes them away.
+    chance = random.Random(seed)
+    for round_ in range(12):
+        batch = {}
+        for _ in range(30):
+            name = f"{chance.randrange(150):04}"
+            batch[name] = [
+                row("caption", chance.randrange(10**9), f"secret{name}-{round_:02}-{k}" + "x" * chance.randrange(300))
+                for k in range(chance.randrange(4))
+            ]
+        catalog.record([photo(root.id, f"{name}.jpg", *rows) for name, rows in batch.items()])
+        items = catalog.items_under(root.path)
+        catalog.forget([item.id for item in chance.sample(items, min(20, len(items)))])
+    catalog.compact()
+    kept = {stored.text.rstrip("x") for stored in catalog.describe(row_ids(catalog, "caption")).values()}
+    on_disk = {match.decode() for match in re.findall(rb"secret\d{4}-\d\d-\d", bytes_in(tmp_path))}
+    assert on_disk == kept
 
 
 def test_compaction_that_a_reader_blocks_is_made_up_for_by_the_next(
