@@ -112,6 +112,33 @@ def test_the_tokenizers_agree_on_five_hundred_texts(added: Path, original: expor
     open_clip_tokenizer.check(model_directory.read(added), original.tokenizer)
 
 
+def hugging_face_clip(directory: Path, **text: Any) -> Path:
+    """A tiny model whose tokenizer is one of transformers, as SigLIP's is."""
+    transformers = pytest.importorskip("transformers")
+    from tests.models import make_tiny_model
+
+    clip = make_tiny_clip(directory, text={"hf_tokenizer_name": "here", **text})
+    file = make_tiny_model(directory.with_suffix(".tiny")) / "tokenizer.json"
+    transformers.PreTrainedTokenizerFast(tokenizer_file=str(file), pad_token="[PAD]").save_pretrained(clip)
+    return clip
+
+
+def test_a_tokenizer_of_transformers_is_exported(tmp_path: Path, added: Path) -> None:
+    clip = hugging_face_clip(tmp_path / "m", tokenizer_kwargs={"clean": "canonicalize"})
+    loaded = load(parse(str(clip)), "m")
+    tokenizer, text = open_clip_tokenizer.converted(loaded.tokenizer, "context", "m")
+    assert (text.clean, text.pad, text.pad_id) == ("canonicalize", "context", 0)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    model = replace(model_directory.read(added), path=tmp_path, text=text)
+    open_clip_tokenizer.check(model, loaded.tokenizer)
+
+
+def test_a_tokenizer_that_takes_separators_out_is_refused(tmp_path: Path) -> None:
+    clip = hugging_face_clip(tmp_path / "m", tokenizer_kwargs={"strip_sep_token": True})
+    with pytest.raises(ModelInvalid, match=r"its tokenizer \(HFTokenizer\) cannot be exported"):
+        add(str(clip), directory=tmp_path / "models")
+
+
 def test_a_tokenizer_that_differs_is_noticed(added: Path, original: exporting.Original) -> None:
     model = model_directory.read(added)
     careless = replace(model, text=replace(model.text, clean=None))
