@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -48,16 +48,14 @@ class Library:
     the same library meanwhile: queries see its work as it is committed.
     """
 
-    def __init__(
-        self, path: Path, catalog: Catalog, model: str, card: ModelCard, load_encoder: Callable[[], Encoder]
-    ) -> None:
+    def __init__(self, path: Path, catalog: Catalog, model: str, card: ModelCard, device: str) -> None:
         self.path = path
         self.card = card
         self._model = model
         self._catalog = catalog
         self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim)
-        self._load_encoder = load_encoder
-        self._loaded: Encoder | None = None
+        self._device = device
+        self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
 
     @classmethod
@@ -90,13 +88,15 @@ class Library:
             stored = catalog.meta("model")
             name = _known_by(model or os.environ.get("MMSEARCH_MODEL") or stored or registry.BUNDLED)
             card = registry.card(name)
+            if device != "auto":
+                registry.place(name, device)
             fingerprint = catalog.meta("fingerprint")
             if fingerprint not in (None, card.fingerprint) and not switch_model:
                 raise ModelMismatch(stored=f"{stored} ({fingerprint[:8]})", wanted=_named(card))
         except BaseException:
             catalog.close()
             raise
-        return cls(path, catalog, name, card, lambda: registry.load(name, device=device))
+        return cls(path, catalog, name, card, device)
 
     def __enter__(self) -> Self:
         return self
@@ -109,18 +109,27 @@ class Library:
     def close(self) -> None:
         """Give back files, sessions and device memory. Closing twice is allowed."""
         with self._loading:
-            if self._loaded is not None:
-                self._loaded.close()
-                self._loaded = None
+            for encoder in self._encoders.values():
+                encoder.close()
+            self._encoders.clear()
         self._catalog.close()
 
     @property
     def encoder(self) -> Encoder:
-        """The towers, loaded when first needed."""
+        """The towers on the library's device, loaded when first needed."""
+        return self._towers(self._device)
+
+    @property
+    def _query_encoder(self) -> Encoder:
+        """The towers for one query: unless a device was named the CPU, which is ready before torch is imported."""
+        return self._towers("cpu" if self._device == "auto" else self._device)
+
+    def _towers(self, device: str) -> Encoder:
         with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load_encoder()
-            return self._loaded
+            place = registry.place(self._model, device)
+            if place not in self._encoders:
+                self._encoders[place] = registry.load(self._model, device=place)
+            return self._encoders[place]
 
     def index(
         self,
@@ -228,7 +237,7 @@ class Library:
         Raises BadQuery, and UsageError for a k or an offset that is no count.
         """
         page = _page(k, offset, min_score, rerank, ItemFilter(tuple(kinds), path_glob, after, before))
-        return self._search(queries.embed_queries(self.encoder, [query], allow_url=allow_url), page)[0]
+        return self._search(queries.embed_queries(self._query_encoder, [query], allow_url=allow_url), page)[0]
 
     def query_many(self, texts: Sequence[str], k: int = 10, *, rerank: bool = True) -> list[list[Hit]]:
         """The k best answers to each of many queries; the same as asking one by one, but faster."""
@@ -259,7 +268,7 @@ class Library:
             return self._search([vector], replace(page, without=item.id))[0]
         if not file.exists():
             raise NotIndexed(path=file)
-        return self._search([queries.embed_picture(self.encoder, file)], page)[0]
+        return self._search([queries.embed_picture(self._query_encoder, file)], page)[0]
 
     def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[list[Hit]]:
         return search(self._catalog, self._indexes, self.card, vectors, page)

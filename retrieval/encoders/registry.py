@@ -68,24 +68,31 @@ def remove(name: str) -> None:
     shutil.rmtree(path)
 
 
-def load(name: str, *, device: str = "auto", threads: int | None = None) -> Encoder:
-    """The encoder of the model of that name: torch on a GPU where the model has torch weights, else ONNX.
+def place(name: str, device: str) -> str:
+    """Where the model of that name computes: `cpu` or `cuda:N` for auto, cpu, cuda or cuda:N.
 
-    device: auto, cpu, cuda or cuda:N; DeviceUnavailable where a GPU is asked for that cannot be had.
+    A model without torch weights computes on the CPU. DeviceUnavailable where a GPU is asked for that
+    cannot be had.
     """
     model = model_directory.read(find(name))
     if device == "auto" and model.checkpoint is None:
-        device = "cpu"
+        return "cpu"
     chosen = devices.choose(device)
+    if chosen != "cpu" and model.checkpoint is None:
+        raise DeviceUnavailable(device=device, reason=f"the model {name} has no torch weights, only ONNX")
+    return chosen
+
+
+def load(name: str, *, device: str = "auto", threads: int | None = None) -> Encoder:
+    """The encoder of the model of that name, where `place` says: torch on a GPU, else ONNX Runtime."""
+    chosen = place(name, device)
     if chosen == "cpu":
         from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
 
-        return OnnxEncoder(model.path, threads)
-    if model.checkpoint is None:
-        raise DeviceUnavailable(device=device, reason=f"the model {name} has no torch weights, only ONNX")
+        return OnnxEncoder(find(name), threads)
     from mmsearch.retrieval.encoders.torch_encoder import TorchEncoder
 
-    return TorchEncoder(model.path, chosen)
+    return TorchEncoder(find(name), chosen)
 
 
 def _bundled() -> Path:
