@@ -19,19 +19,27 @@ OPSET = 17
 
 
 class ImageGraph(nn.Module):
-    """uint8 pixels (N, S, S, 3) -> unit rows (N, D), the normalisation inside."""
+    """uint8 pixels (N, S, S, 3) -> unit rows (N, D), the normalisation inside.
 
-    def __init__(self, tower: ImageTower) -> None:
+    mirror: the row is the mean of the photo's and of its mirror image's, at twice the time.
+    """
+
+    def __init__(self, tower: ImageTower, *, mirror: bool = False) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower, self.mirror = tower, mirror
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return functional.normalize(self.tower.embed(self.tower.pooled(normalised(pixels))), dim=-1)
+        shown = normalised(pixels)
+        row = self._row(shown)
+        return functional.normalize(row + self._row(shown.flip(3)), dim=-1) if self.mirror else row
+
+    def _row(self, shown: Tensor) -> Tensor:
+        return functional.normalize(self.tower.embed(self.tower.pooled(shown)), dim=-1)
 
 
-def export_image(tower: ImageTower, path: Path, side: int) -> None:
+def export_image(tower: ImageTower, path: Path, side: int, *, mirror: bool = False) -> None:
     """Write image.onnx (float32). The batch normalisations fold into the convolutions before them."""
-    graph = ImageGraph(tower).eval()
+    graph = ImageGraph(tower, mirror=mirror).eval()
     pixels = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     _export(graph, pixels, path, "pixels", {0: "n"})
 

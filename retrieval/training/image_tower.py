@@ -84,7 +84,7 @@ class ImageTower(nn.Module):
             layers.extend(block(shape.block, width, shape.ratio) for _ in range(depth))
         layers.append(convolution(shape.widths[-1], shape.last, 1))
         self.trunk = nn.Sequential(*layers)
-        self.embed = nn.Linear(shape.last, shape.dim)
+        self.embed: nn.Module = nn.Linear(shape.last, shape.dim)
         self.imitate = nn.Linear(shape.last, shape.teacher_dim)
 
     def pooled(self, pixels: Tensor) -> Tensor:

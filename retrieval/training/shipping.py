@@ -32,7 +32,8 @@ def ship(
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     tokens = token_array(tokenizer, gathered.captions[:200], text.shape.context)
-    export_towers(folder, image, text, tokens, recipe.side)
+    mirror = bool(recipe.section("export").get("mirror", False))
+    export_towers(folder, image, text, tokens, recipe.side, mirror=mirror)
     shipped = Shipped(folder, tokenizer, text.shape.context)
     calibration, null = calibrate(shipped, gathered, recipe.seed)
     facts = recipe.section("card")
@@ -46,13 +47,15 @@ def ship(
     return folder
 
 
-def export_towers(folder: Path, image: ImageTower, text: TextTower, tokens: np.ndarray, side: int) -> None:
+def export_towers(
+    folder: Path, image: ImageTower, text: TextTower, tokens: np.ndarray, side: int, *, mirror: bool = False
+) -> None:
     """Both ONNX files: the text tower 8-bit where it stays faithful, the image tower's weights stored as float16."""
     plain_text = folder / "text.float.onnx"
     export.export_text(text, plain_text)
     export.quantise_weights(plain_text, folder / "text.onnx")
     export.keep_faithful(plain_text, folder / "text.onnx", {"tokens": trimmed(tokens)}, FAITHFUL)
-    export.export_image(image, folder / "image.onnx", side)
+    export.export_image(image, folder / "image.onnx", side, mirror=mirror)
     export.halve_weights(folder / "image.onnx")
 
 

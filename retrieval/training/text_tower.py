@@ -64,13 +64,16 @@ class TextTower(nn.Module):
         nn.init.eye_(self.turn.weight)
         nn.init.zeros_(self.turn.bias)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(N, L) int64 padded with 0 -> (N, dim) unit rows. A row of padding alone gives a finite unit row."""
+    def sentence(self, tokens: Tensor) -> Tensor:
+        """(N, L) int64 padded with 0 -> (N, dim) unit rows, before the turn."""
         hidden = (tokens == PAD).to(self.places.dtype) * -1e4  # (N, L)
         x = self.tokens(tokens) + self.places[: tokens.shape[1]]
         for layer in self.layers:
             x = layer(x, hidden[:, None, None, :])
         x = self.norm(x)
         share = (self.attend(x).squeeze(-1) + hidden).softmax(-1)  # (N, L)
-        sentence = functional.normalize(self.embed((share.unsqueeze(-1) * x).sum(1)), dim=-1)
-        return functional.normalize(self.turn(sentence), dim=-1)
+        return functional.normalize(self.embed((share.unsqueeze(-1) * x).sum(1)), dim=-1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, L) int64 padded with 0 -> (N, dim) unit rows. A row of padding alone gives a finite unit row."""
+        return functional.normalize(self.turn(self.sentence(tokens)), dim=-1)

@@ -36,11 +36,13 @@ from mmsearch.retrieval.training.joint_stage import JointData, JointHead, JointO
 from mmsearch.retrieval.training.labels import Labels
 from mmsearch.retrieval.training.loop import Schedule, fit
 from mmsearch.retrieval.training.pool import Shelf, build_source, open_shelf
+from mmsearch.retrieval.training.refit import RefitEmbedding, refit_data, start_head
 from mmsearch.retrieval.training.ridge import bag_vectors, start_from, token_vectors
 from mmsearch.retrieval.training.shipping import ship
-from mmsearch.retrieval.training.text_stage import TextImitation, embed_texts, rotated
+from mmsearch.retrieval.training.text_stage import TextImitation, TextSet, embed_texts, rotated
 from mmsearch.retrieval.training.text_tower import TextTower, TextTowerShape
 from mmsearch.retrieval.training.tokenizing import token_array, train_tokenizer
+from mmsearch.retrieval.training.tune_stage import TextAndHead, TuneObjective, TuneTexts
 
 Progress = Callable[[str], None]
 
@@ -71,6 +73,8 @@ class _Training:
         text = self.text_tower(shelves, gathered)
         space = self.space(gathered, text)
         image = self.image_tower(gathered, space)
+        if self.recipe.section("refit"):
+            space = self.refit(gathered, space, image)
         return ship(self.recipe, self.work, image, space.turned_tower(), text.tokenizer, gathered, self.progress)
 
     def shelves(self) -> list[Shelf]:
@@ -97,9 +101,10 @@ class _Training:
         teacher = self._text_teacher(settings.get("teacher"), sentences, tokens, shape, trained)
         if not (self.work / "text.pt").exists():
             start_from(tower, token_vectors(tokens[trained], teacher[trained], shape.vocabulary))
-        objective = TextImitation(text_set(sentences, tokens, teacher), pairs=settings.get("pairs", 0.05))
+        texts = text_set(sentences, tokens, teacher)
+        objective = TextImitation(texts, pairs=settings.get("pairs", 0.05))
         tower = self._fit(tower, objective, "text", settings["schedule"])
-        return _Text(tokenizer, tower.eval())
+        return _Text(tokenizer, tower.eval(), texts, {s.text: at for at, s in enumerate(sentences)})
 
     def _text_teacher(
         self,
@@ -174,6 +179,37 @@ class _Training:
                 tower = averaged
         return tower.eval()
 
+    def refit(self, gathered: Gathered, space: _Space, tower: ImageTower) -> _Space:
+        """Tune the texts to the photos and give the image tower a new head over its pooled maps."""
+        settings = self.recipe.section("refit")
+        text, joint = self._tuned(gathered, space.data, space.head, space.text)
+        pixels = {name: part.pixels for name, part in gathered.dev.items()}
+        data = refit_data(tower, gathered.pool, text.of(space.data, gathered), np.flatnonzero(gathered.known), pixels)
+        head = start_head(tower, joint, data.features, settings.get("inner", 768), settings.get("dropout", 0.6))
+        objective = JointObjective(data, posterior=0.0, spread=settings.get("spread", 0.3))
+        head = self._fit(head, objective, "refit", settings["schedule"]).eval()
+        tower.embed = RefitEmbedding(head)
+        return replace(space, head=head, text=text)
+
+    def _tuned(self, gathered: Gathered, data: JointData, head: JointHead, text: _Text) -> tuple[_Text, JointHead]:
+        """The text tower and the head after learning together; as they were where the recipe has no such stage."""
+        settings = self.recipe.section("tune")
+        if not settings:
+            return text, head
+        rows = np.array([text.place[caption] for caption in gathered.captions])
+        names = text.tokens([PROMPT.format(plain(name)) for name in gathered.names])
+        dev = {name: text.tokens(part.captions) for name, part in gathered.dev.items()}
+        texts = TuneTexts(text.texts.tokens[rows], text.texts.teacher[rows], text.texts, names, dev)
+        further = {key: value for key, value in settings.items() if key != "schedule"}
+        both = TextAndHead(copy.deepcopy(text.tower), copy.deepcopy(head))
+        both = self._fit(both, TuneObjective(data, texts, **further), "tune", settings["schedule"]).eval()
+        both.head.turn.load_state_dict(both.text.turn.state_dict())
+        # The head's texts are given before the turn, so the kept tower must answer without it until it is shipped.
+        plain_tower = copy.deepcopy(both.text)
+        torch.nn.init.eye_(plain_tower.turn.weight)
+        torch.nn.init.zeros_(plain_tower.turn.bias)
+        return replace(text, tower=plain_tower), both.head
+
     def _fit(self, model: Any, objective: Any, stage: str, schedule: dict[str, Any]) -> Any:
         return fit(
             model,
@@ -190,13 +226,28 @@ class _Training:
 class _Text:
     tokenizer: Tokenizer
     tower: TextTower
+    texts: TextSet
+    place: dict[str, int]  # of each text, its row of `texts`
+
+    def tokens(self, texts: list[str]) -> np.ndarray:
+        """(T, L) int64."""
+        return token_array(self.tokenizer, texts, self.tower.shape.context)
+
+    def of(self, data: JointData, gathered: Gathered) -> JointData:
+        """The same data with this tower's rows for all texts."""
+        labels = replace(data.labels, vectors=label_vectors(gathered, self).vectors)
+        dev = {
+            name: (features, self.embed(gathered.dev[name].captions), owner)
+            for name, (features, _, owner) in data.dev.items()
+        }
+        return replace(data, texts=self.embed(gathered.captions), labels=labels, dev=dev)
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """(T, D) float32 unit rows."""
         if not texts:
             return np.zeros((0, self.tower.shape.dim), dtype=np.float32)
         with torch.no_grad():
-            return embed_texts(self.tower, token_array(self.tokenizer, texts, self.tower.shape.context))
+            return embed_texts(self.tower, self.tokens(texts))
 
 
 @dataclass(frozen=True)
@@ -209,6 +260,7 @@ class _Space:
     texts: np.ndarray
     labels: Labels
     dev_texts: dict[str, np.ndarray]
+    data: JointData
 
     @classmethod
     @torch.no_grad()
@@ -221,7 +273,7 @@ class _Space:
         photos[known[data.captioned]] = folded
         turned = {name: head.texts(torch.from_numpy(part[1])).numpy() for name, part in dev.items()}
         names = replace(labels, vectors=head.texts(torch.from_numpy(labels.vectors)).numpy())
-        return cls(head, text, photos, head.texts(torch.from_numpy(texts)).numpy(), names, turned)
+        return cls(head, text, photos, head.texts(torch.from_numpy(texts)).numpy(), names, turned, data)
 
     @torch.no_grad()
     def turned_tower(self) -> TextTower:

@@ -16,8 +16,10 @@ from mmsearch.retrieval.training import export  # noqa: E402
 from mmsearch.retrieval.training.batches import PhotoPool, Views, changed  # noqa: E402
 from mmsearch.retrieval.training.image_stage import ImageImitation, ImageWeights, PhotoTargets, recalls  # noqa: E402
 from mmsearch.retrieval.training.image_tower import ImageTower, ImageTowerShape  # noqa: E402
+from mmsearch.retrieval.training.joint_stage import JointHead  # noqa: E402
 from mmsearch.retrieval.training.loop import Schedule, fit  # noqa: E402
 from mmsearch.retrieval.training.pool import Shelf  # noqa: E402
+from mmsearch.retrieval.training.refit import start_head  # noqa: E402
 from mmsearch.retrieval.training.sources import Source  # noqa: E402
 from mmsearch.retrieval.training.text_tower import TextTower, TextTowerShape  # noqa: E402
 from mmsearch.retrieval.training.tokenizing import token_array, train_tokenizer  # noqa: E402
@@ -74,6 +76,25 @@ def test_the_image_file_answers_as_torch_does_for_any_number_of_photos(tmp_path:
         wanted = export.ImageGraph(tower)(torch.from_numpy(pixels)).numpy()
     assert rows.shape == (3, DIM)
     assert export.worst_cosine(rows, wanted) > 0.9999
+
+
+def test_a_mirrored_photo_has_the_same_row_where_the_file_averages_both_views(tmp_path: Path) -> None:
+    export.export_image(ImageTower(IMAGE).eval(), tmp_path / "image.onnx", SIDE, mirror=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    session = export.session(tmp_path / "image.onnx")
+    rows, mirrored = (session.run(None, {"pixels": shown})[0] for shown in (pixels, pixels[:, :, ::-1].copy()))
+    np.testing.assert_allclose(rows, mirrored, atol=1e-5)
+
+
+def test_a_new_head_starts_where_the_towers_own_last_layer_stood() -> None:
+    tower = ImageTower(IMAGE).eval()
+    pooled = np.abs(np.random.default_rng(0).standard_normal((50, 32), dtype=np.float32))
+    head = start_head(tower, JointHead(10, DIM), pooled, inner=8, dropout=0.0)
+    head.bent[-1].weight.data.zero_()
+    with torch.no_grad():
+        wanted = torch.nn.functional.normalize(tower.embed(torch.from_numpy(pooled)), dim=-1)
+        answered = head.eval().images(torch.from_numpy(pooled))
+    np.testing.assert_allclose(answered.numpy(), wanted.numpy(), atol=1e-4)
 
 
 def test_the_text_file_answers_as_torch_does_and_padding_changes_nothing(tmp_path: Path) -> None:
@@ -161,6 +182,14 @@ name = "imitate"
 views = {side = 24, crop = 28}
 weights = {captions = 0.2, share = 0.5, bank = 10}
 schedule = {steps = 4, batch = 8}
+[tune]
+bank = 5
+schedule = {steps = 3, batch = 6}
+[refit]
+inner = 8
+schedule = {steps = 4, batch = 6}
+[export]
+mirror = true
 """
 
 

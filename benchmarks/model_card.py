@@ -1,0 +1,71 @@
+"""Write the measured part of docs/model-card.md anew from results/towers.json.
+
+python benchmarks/model_card.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+CARD = ROOT / "docs" / "model-card.md"
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+
+
+def main() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "towers.json").read_text(encoding="utf-8"))
+    text = CARD.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    CARD.write_text(before + BEGIN + measured(result) + END + after, encoding="utf-8")
+
+
+def measured(result: dict[str, Any]) -> str:
+    """The tables of one results file, as Markdown."""
+    figures, machine = result["figures"], result["machine"]
+    parts = [
+        f"Taken by `{result['command']}` at commit {result['commit']}, seed {result['seed']}, "
+        f"on {machine['processor']}, {machine['cores']} cores ({result['taken_at'][:10]}).\n",
+        table("Text to image: per cent of captions [95 % interval]", retrieval(figures)),
+        table("A photo's label among all labels, photos kept out of training", classes(figures)),
+        table("Text to text: another caption of the same thing among all, R@10", texts(figures)),
+        table("Robustness: R@10 on Flickr8k dev", [("change", "R@10"), *figures["robustness"].items()]),
+        table("Speed of the towers alone", [("what", "measured"), *figures["speed"].items()]),
+        table("Size", [("file", "bytes"), *figures["size_bytes"].items()]),
+    ]
+    return "\n".join(parts)
+
+
+def retrieval(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = [("photos", "queries", "R@1", "R@5", "R@10", "median rank")]
+    for name in ("flickr8k", "coco"):
+        part = figures[name]
+        recalls = ("{} [{}, {}]".format(*part[f"recall@{k}"]) for k in (1, 5, 10))
+        rows.append((f"{part['photos']} of {name} dev", part["queries"], *recalls, part["median_rank"]))
+    return rows
+
+
+def classes(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    sets = [name for name in ("everyday", "tiny_imagenet") if name in figures]
+    keys = ("photos", "classes", "top1", "top5")
+    return [("set", *keys), *((name, *(figures[name][key] for key in keys)) for name in sets)]
+
+
+def texts(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = [("texts", "this model", "all-MiniLM-L6-v2", "share")]
+    for name, part in figures["text_to_text"].items():
+        rows.append((f"{part['texts']} of {name}", part["recall@10"], part.get("sentence_model"), part.get("share")))
+    return rows
+
+
+def table(title: str, rows: list[tuple[Any, ...]]) -> str:
+    """A Markdown table, its first row the head."""
+    head, *body = [[str(cell) for cell in row] for row in rows]
+    lines = [head, ["---"] * len(head), *body]
+    return f"**{title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
