@@ -2,13 +2,18 @@
 
 image.onnx: `pixels` uint8 (N, S, S, 3) RGB → `embedding` float32 (N, D), unit rows; normalises by itself.
 text.onnx:  `tokens` int64 (N, L), padded with pad_id → `embedding` float32 (N, D), unit rows.
+
+A model that was adapted to its user's captions also has adapter.npz; see mmsearch.retrieval.encoders.adapter.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +25,7 @@ from mmsearch.retrieval.types import Preprocess
 FORMAT = 1
 MANIFEST = "model.json"
 CHECKPOINT = "open_clip"
+ADAPTER = "adapter.npz"
 PARTS = ("image.onnx", "text.onnx", "tokenizer.json")
 
 Pad = Literal["longest", "context"]
@@ -54,11 +60,18 @@ class ModelDirectory:
         folder = self.path / CHECKPOINT
         return folder if folder.is_dir() else None
 
+    @property
+    def adapter(self) -> Path | None:
+        """The file with the maps that follow the towers, where the model has one."""
+        file = self.path / ADAPTER
+        return file if file.is_file() else None
+
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256, in hex, of the bytes of image.onnx, text.onnx and tokenizer.json, one after the other."""
+    """The SHA-256, in hex, of the bytes of image.onnx, text.onnx, tokenizer.json and, where there is one,
+    adapter.npz, one after the other."""
     digest = hashlib.sha256()
-    for name in PARTS:
+    for name in (*PARTS, ADAPTER) if (path / ADAPTER).is_file() else PARTS:
         with (path / name).open("rb") as part:
             while block := part.read(1 << 20):
                 digest.update(block)
@@ -92,6 +105,19 @@ def read(path: Path, *, verify: bool = False) -> ModelDirectory:
     if verify and fingerprint(path) != model.card.fingerprint:
         raise ModelInvalid(model=str(path), reason="its files do not match the fingerprint in model.json")
     return model
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """A folder beside target that becomes target when all went well, and vanishes when not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)  # a temporary folder is its maker's alone
+        folder.rename(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _document(model: ModelDirectory) -> dict[str, Any]:

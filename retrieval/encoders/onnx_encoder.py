@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index.errors import ModelInvalid
 from mmsearch.retrieval.encoders import model_directory
+from mmsearch.retrieval.encoders.adapter import adapted
 from mmsearch.retrieval.encoders.batches import embed_images, embed_texts
 from mmsearch.retrieval.encoders.tokens import Tokens
 
@@ -39,14 +40,15 @@ class OnnxEncoder:
         quick = _options(threads or _cores(), Optimisation.ORT_ENABLE_BASIC)
         self._image = _Tower(directory / "image.onnx", model.card.dim, thorough)
         self._text = _Tower(directory / "text.onnx", model.card.dim, quick)
+        self._text_rows, self._image_rows = adapted(model, self._text.run, self._image.run)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, D) rows of N texts. A text longer than the tower's context is the mean of its passages."""
-        return embed_texts(texts, self._tokenizer(), self.card.dim, self._text.run, TEXT_BATCH)
+        return embed_texts(texts, self._tokenizer(), self.card.dim, self._text_rows, TEXT_BATCH)
 
     def images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, D) rows of N pictures (N, S, S, 3), RGB, prepared as card.preprocess says."""
-        return embed_images(pixels, self.card, self._image.run, IMAGE_BATCH)
+        return embed_images(pixels, self.card, self._image_rows, IMAGE_BATCH)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Character spans, in order, that cover text and each fit the tower's context; [] for blank text."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +56,7 @@ def add(
     target = (directory or registry.models_directory()) / chosen
     if target.exists():
         raise UsageError(f"there is already a model {chosen}; remove it, or choose another --name")
-    with _staged(target) as folder:
+    with model_directory.staged(target) as folder:
         if (Path(spec) / model_directory.MANIFEST).is_file():
             progress("copying")
             _copy(Path(spec), chosen, folder)
@@ -96,19 +94,6 @@ def _name_of(spec: str) -> str:
     architecture, colon, path = last.partition(":")
     whole = f"{architecture}-{Path(path).stem}" if colon else last
     return re.sub(r"[^A-Za-z0-9._-]+", "-", whole).strip("-.")
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A folder beside target that becomes target when all went well, and vanishes when not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)  # a temporary folder is its maker's alone
-        folder.rename(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(source: Path, name: str, folder: Path) -> None:

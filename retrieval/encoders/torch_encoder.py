@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index.errors import DeviceUnavailable, ModelInvalid
 from mmsearch.retrieval.encoders import model_directory
+from mmsearch.retrieval.encoders.adapter import adapted
 from mmsearch.retrieval.encoders.batches import embed_images, embed_texts
 from mmsearch.retrieval.encoders.model_directory import ModelDirectory
 from mmsearch.retrieval.encoders.tokens import Tokens
@@ -32,8 +33,9 @@ class TorchEncoder:
         clip = _load(model, device)
         self.card = model.card
         self._tokens = Tokens(model)
-        self._image = Halving(_on(ImageTower(clip, model.card.preprocess), device), BATCH, device)
-        self._text = Halving(_on(TextTower(clip), device), BATCH, device)
+        image = Halving(_on(ImageTower(clip, model.card.preprocess), device), BATCH, device)
+        text = Halving(_on(TextTower(clip), device), BATCH, device)
+        self._text, self._image = adapted(model, text, image)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, D) rows of N texts. A text longer than the tower's context is the mean of its passages."""
