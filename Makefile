@@ -6,6 +6,8 @@
 PYTHON ?= python3
 # The environment of the tests. The demo has its own, below demo/.
 VENV ?= .venv
+# On few cores the threads of several libraries wait for each other.
+export OMP_NUM_THREADS ?= 1
 DEMO_VENV = demo/venv
 DEMO_PACKAGES = $(DEMO_VENV)/lib/python3*/site-packages
 PHOTOS ?= demo/photos
@@ -43,7 +45,7 @@ check: $(VENV)/made
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy tests
+	$(VENV)/bin/mypy --explicit-package-bases tests
 	$(VENV)/bin/python -m pytest
 	sh tests/installed_wheel.sh "$(VENV)/bin/python"
 
