@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ class _Held:
 
     version:  of the catalogue, when the store was level with it.
     snapshot: the one that holds just what the store holds; None where no file does.
-    samples:  samples that were taken of the store as it is, by their size.
     """
 
     store: VectorStore
@@ -34,7 +33,6 @@ class _Held:
     last_grave: int
     version: int = -1
     snapshot: Snapshot | None = None
-    samples: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Indexes:
@@ -71,16 +69,6 @@ class Indexes:
                 vectors = np.zeros((len(ids), self._dim), np.float32)
                 vectors[found] = store.get(ids[found])
                 return vectors
-
-    def sample(self, view: View, n: int) -> NDArray[np.float32]:
-        """At most n vectors (M, D) of a view, evenly spread over its rows; the same ones until rows come or go."""
-        with self._lock:
-            held = self._level(view)
-            if n not in held.samples:
-                ids = held.store.ids()
-                chosen = np.linspace(0, len(ids) - 1, min(n, len(ids))).astype(np.int64)
-                held.samples[n] = held.store.get(ids[chosen])
-            return held.samples[n]
 
     def count(self, view: View) -> int:
         """The number of rows of a view."""
@@ -147,7 +135,6 @@ class Indexes:
             held.snapshot = None
             held.store.remove(buried)
         held.last_grave = last_grave
-        held.samples.clear()
         held.version = version
 
     def _saved(self, view: View) -> Snapshot | None:

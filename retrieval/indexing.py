@@ -154,7 +154,7 @@ class IndexRun:
 
     def _skip_on_walk(self, root: Root, skipped: Skipped, known: dict[str, Known]) -> str:
         """Put into the ledger what the walk passed over; returns its path relative to the root."""
-        relative = _printable(root.relative(skipped.path))
+        relative = root.relative(skipped.path)
         self._skip(skipped)
         if relative not in known:
             self._catalog.record([], [NewFailure(root.id, relative, 0, 0, "", skipped.reason)])
@@ -217,11 +217,6 @@ def _manifest_captions(
 
 def _below(path: str, folder: str) -> bool:
     return not folder or path == folder or path.startswith(folder + "/")
-
-
-def _printable(path: str) -> str:
-    """A name that SQLite can hold: bytes that are not UTF-8 become escapes."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _batches(reads: Iterator[Read], size: int) -> Iterator[list[Read]]:

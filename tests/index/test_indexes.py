@@ -71,7 +71,6 @@ def test_every_view_is_ranked_exactly(
 
 def test_an_empty_catalogue_can_be_searched(indexes: Indexes) -> None:
     assert indexes.search("image", unit(1), 2).ids.tolist() == [[-1, -1]]
-    assert indexes.sample("image", 3).shape == (0, DIM)
     assert indexes.vectors("image", np.array([7])).tolist() == [[0.0] * DIM]
 
 
@@ -109,20 +108,6 @@ def test_vectors_are_given_by_row_with_zeros_for_what_is_gone(
     found = indexes.vectors("image", np.array([five[4], five[1], five[0]]))
     np.testing.assert_array_equal(found, np.stack([unit(1, 4)[0], np.zeros(DIM), unit(1, 0)[0]]))
     assert found.dtype == np.float32
-
-
-def test_a_sample_is_spread_over_the_rows_and_kept(catalog: Catalog, five: list[int], indexes: Indexes) -> None:
-    sample = indexes.sample("image", 3)
-    np.testing.assert_array_equal(sample, np.concatenate([unit(1, seed) for seed in (0, 2, 4)]))
-    assert indexes.sample("image", 3) is sample
-    assert len(indexes.sample("image", 2)) == 2
-    assert len(indexes.sample("image", 99)) == 5
-
-
-def test_a_sample_is_taken_anew_when_rows_go(catalog: Catalog, five: list[int], indexes: Indexes) -> None:
-    indexes.sample("image", 3)
-    forget(catalog, "4.jpg")
-    np.testing.assert_array_equal(indexes.sample("image", 3)[-1], unit(1, 3)[0])
 
 
 def test_vectors_of_another_dimension_are_refused(catalog: Catalog, five: list[int], folder: Path) -> None:
