@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmsearch.retrieval.encoders.base import ModelCard
-from mmsearch.retrieval.ranking import BestCosine, NoisyOr, Signals, measure, order
+from mmsearch.retrieval.ranking import FITTING_PER_WANTED, BestCosine, NoisyOr, Signals, measure, order
 from mmsearch.retrieval.types import Preprocess
 
 NAN = math.nan
@@ -41,8 +41,9 @@ def signals(relevance: list[list[float]], unwanted: list[float] | None = None) -
     )
 
 
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
+def fitting(logit: float) -> float:
+    """The probability that a row fits, from the log odds that it is the one right row."""
+    return 1 / (1 + math.exp(-logit) / FITTING_PER_WANTED)
 
 
 def test_z_is_the_distance_from_unrelated_pairs_of_the_same_two_modalities() -> None:
@@ -52,7 +53,7 @@ def test_z_is_the_distance_from_unrelated_pairs_of_the_same_two_modalities() -> 
 
 def test_relevance_is_the_logistic_of_z() -> None:
     measured = measure(CARD, "text", cosines([0.4, 0.7, NAN, 0.3]))
-    expected = [[sigmoid(3.0 - 2.0), sigmoid(2 * 2.0 - 4.0), NAN, sigmoid(-4.0)]]
+    expected = [[fitting(3.0 - 2.0), fitting(2 * 2.0 - 4.0), NAN, fitting(-4.0)]]
     np.testing.assert_allclose(measured.relevance, expected, rtol=1e-5)
 
 
@@ -64,7 +65,7 @@ def test_a_picture_is_judged_as_a_picture() -> None:
 def test_what_is_subtracted_counts_by_its_best_view() -> None:
     against = {"text": np.array([[[0.4, 0.3, NAN, NAN]], [[0.1, 0.3, NAN, NAN]]], np.float32)}
     measured = measure(CARD, "text", cosines([0.4, 0.7, NAN, NAN]), against)  # type: ignore[arg-type]
-    np.testing.assert_allclose(measured.unwanted, [sigmoid(1.0)], rtol=1e-5)
+    np.testing.assert_allclose(measured.unwanted, [fitting(1.0)], rtol=1e-5)
 
 
 def test_signals_are_named_and_missing_ones_left_out() -> None:
