@@ -51,10 +51,11 @@ def generator(seed: int, step: int) -> np.random.Generator:
 
 
 def draw(weights: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count,) row numbers, drawn by weight, without repeats within the batch where rows suffice."""
+    """(count,) row numbers, drawn by weight; a row may come twice."""
     ladder = np.cumsum(weights)
     picked = np.searchsorted(ladder, rng.random(count) * ladder[-1], side="right")
-    return np.minimum(picked, len(weights) - 1)
+    ids: np.ndarray = np.minimum(picked, len(weights) - 1)
+    return ids
 
 
 def changed(pixels: np.ndarray, views: Views, rng: np.random.Generator) -> Tensor:

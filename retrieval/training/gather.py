@@ -135,7 +135,7 @@ def _dev(shelves: list[Shelf]) -> dict[str, DevPart]:
     for shelf in shelves:
         ids = np.array([i for i, row in enumerate(shelf.rows) if row["split"] == "dev"], dtype=np.int64)
         if len(ids) and (shelf.folder / "features.npy").exists():
-            captions = [(c, at) for at, i in enumerate(ids) for c in shelf.rows[i]["captions"]]  # type: ignore[attr-defined]
+            captions = [(c, at) for at, i in enumerate(ids) for c in shelf.rows[i]["captions"]]
             owner = np.array([at for _, at in captions], dtype=np.int64)
             pixels, features = np.asarray(shelf.pixels[ids]), shelf.features("features")[ids]
             parts[shelf.source.name] = DevPart(pixels, features, [c for c, _ in captions], owner)

@@ -83,10 +83,10 @@ class ImageImitation:
         self.scale = torch.tensor(25.0)
 
     def loss(self, model: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
-        with_captions = self.captioned is not None and self.weights.captions > 0
-        count = int(batch * self.weights.share) if with_captions else 0
+        wanted = self.captioned if self.weights.captions > 0 else None
+        count = 0 if wanted is None else min(int(batch * self.weights.share), len(wanted))
         ids = draw(self.targets.weights, batch - count, rng)
-        chosen = rng.choice(len(self.captioned), count, replace=False) if with_captions else None
+        chosen = None if wanted is None else rng.choice(len(wanted), count, replace=False)
         if chosen is not None and self.captioned is not None:
             ids = np.concatenate([self.captioned[chosen], ids])
         embedding, features = model(changed(self.pool.pixels(ids), self.weights.views, rng))

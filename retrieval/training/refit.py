@@ -71,7 +71,9 @@ def refit_data(
         labels=labels,
         posterior=np.zeros((len(plain) + len(turned), 0), dtype=np.float16),
         names=np.zeros((0, data.texts.shape[1]), dtype=np.float32),
-        dev={name: (pooled_pixels(tower, dev_pixels[name]), *rest) for name, (_, *rest) in data.dev.items()},
+        dev={
+            name: (pooled_pixels(tower, dev_pixels[name]), texts, owner) for name, (_, texts, owner) in data.dev.items()
+        },
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mmsearch.retrieval.training.text_tower import PAD, TextTower
+from mmsearch.retrieval.training.text_tower import PAD, Layer, TextTower
 
 
 def token_vectors(tokens: np.ndarray, teacher: np.ndarray, vocabulary: int, penalty: float = 1.0) -> np.ndarray:
@@ -37,7 +37,8 @@ def _counts(tokens: np.ndarray, vocabulary: int) -> np.ndarray:
     rows, columns = np.nonzero(tokens != PAD)
     counts = np.zeros((len(tokens), vocabulary), dtype=np.float32)
     np.add.at(counts, (rows, tokens[rows, columns]), 1.0)
-    return counts / np.sqrt(np.maximum((tokens != PAD).sum(1), 1))[:, None].astype(np.float32)
+    counts /= np.sqrt(np.maximum((tokens != PAD).sum(1), 1))[:, None].astype(np.float32)
+    return counts
 
 
 @torch.no_grad()
@@ -54,5 +55,7 @@ def start_from(tower: TextTower, vectors: np.ndarray, spread: float = 0.7) -> No
     tower.embed.bias.zero_()
     tower.attend.weight.zero_()
     for layer in tower.layers:
+        assert isinstance(layer, Layer)
         layer.out.weight.mul_(0.2)
-        layer.feed[2].weight.mul_(0.2)
+        for weight in list(layer.feed.parameters())[2:3]:  # the matrix of the last linear layer
+            weight.mul_(0.2)

@@ -159,7 +159,8 @@ class _Training:
         """All image stages of the recipe, one after the other."""
         torch.manual_seed(self.recipe.seed)
         shape = ImageTowerShape(**{key: _tupled(value) for key, value in self.recipe.section("image").items()})
-        tower = ImageTower(shape).to(memory_format=torch.channels_last)
+        tower = ImageTower(shape)
+        tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         basis = gathered.basis(shape.teacher_dim)
         dev = {
             name: DevPhotos(part.pixels, basis(part.features), space.dev_texts[name], part.owner)
@@ -177,7 +178,8 @@ class _Training:
             averaged = self._fit(tower, objective, stage["name"], stage["schedule"])
             if last:
                 tower = averaged
-        return tower.eval()
+        tower.eval()
+        return tower
 
     def refit(self, gathered: Gathered, space: _Space, tower: ImageTower) -> _Space:
         """Tune the texts to the photos and give the image tower a new head over its pooled maps."""

@@ -74,7 +74,8 @@ class TuneObjective:
         images = model.head.images(
             self._features(np.concatenate([data.captioned[chosen], data.captioned[bank], labelled]), rng)
         )
-        own, far, named = images.split([len(chosen), len(bank), len(labelled)])
+        ends = len(chosen), len(chosen) + len(bank)
+        own, far, named = images[: ends[0]], images[ends[0] : ends[1]], images[ends[1] :]
         captions = np.array([rng.choice(data.captions[at]) for at in chosen])
         sentence = self._sentences(model.text, captions, rng)
         turned = functional.normalize(model.text.turn(sentence[: len(chosen)]), dim=-1)
