@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
 def _portable(argument: str) -> str:
     """An argument without the folders of this machine: `--data /a/b/c` is written `--data .../c`."""
     path = Path(argument)
-    return f".../{path.name}" if path.is_absolute() else argument
+    return f".../{path.name}" if path.is_absolute() or ".." in path.parts else argument
 
 
 def _processor() -> str:

@@ -83,7 +83,7 @@ def write_contact_sheet(
     queries: Annotated[list[str], typer.Argument(metavar="QUERY")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the page goes.")],
     library: LibraryFolder = None,
-    k: Count = 6,
+    k: Count = 5,
 ) -> None:
     """Ask some queries and write their answers as an HTML page."""
     with existing_library(library) as opened:
