@@ -155,8 +155,11 @@ class IndexRun:
     def _skip_on_walk(self, root: Root, skipped: Skipped, known: dict[str, Known]) -> str:
         """Put into the ledger what the walk passed over; returns its path relative to the root."""
         relative = root.relative(skipped.path)
-        self._skip(skipped)
-        if relative not in known:
+        before = known.get(relative)
+        if before is not None and before.item_id is None:
+            self._tally.still_failing += 1
+        else:
+            self._skip(skipped)
             self._catalog.record([], [NewFailure(root.id, relative, 0, 0, "", skipped.reason)])
         return relative
 

@@ -256,10 +256,20 @@ def test_odd_names_are_skipped_with_their_reason(library: Library, photos: Path)
     (photos / "two\nlines.png").write_bytes((photos / "red.png").read_bytes())
     os.rename(photos / "two\nlines.png", os.fsencode(photos) + b"/\xff.png")  # noqa: PTH104  # bytes
     paint(photos / "two\nlines.png", "white")
+    told: list[object] = []
     for _ in range(2):
-        assert library.index([photos]).skipped == 2
+        assert library.index([photos], on_skip=told.append).skipped == 2
+    assert len(told) == 2
     assert len(library.failures()) == 2
     assert library.verify() == []
+
+
+def test_a_photo_that_became_a_dead_link_is_no_longer_an_answer(library: Library, photos: Path) -> None:
+    library.index([photos])
+    (photos / "red.png").unlink()
+    (photos / "red.png").symlink_to(photos / "nowhere.png")
+    assert counts(library.index([photos])) == (0, 0, 0, 2, 1)
+    assert "red.png" not in names(library.query("red"))
 
 
 def test_ctrl_c_keeps_what_is_done(library: Library, photos: Path) -> None:
