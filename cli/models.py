@@ -72,7 +72,9 @@ def adapt_model(
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NEW", help="What to call the new model. Without it: NAME-adapted.", show_default=False),
+        typer.Option(
+            metavar="NEW", help="What to call it. Without it, a name made from the model's own.", show_default=False
+        ),
     ] = None,
     photos: Annotated[
         Path | None,
