@@ -131,7 +131,7 @@ def card_record(card: ModelCard) -> Record:
 
 def adaptation_record(done: Adaptation) -> Record:
     """What adapting came to, as the object that `--json` prints; recalls and differences in [0, 1]."""
-    counts = ("model", "adapted", "photos", "captions", "epochs", "seed", "seconds")
+    counts = ("model", "adapted", "photos", "captions", "skipped", "epochs", "seed", "seconds")
     verdict = ("before", "after", "difference", "low", "high")
     return {
         **{name: getattr(done, name) for name in counts},

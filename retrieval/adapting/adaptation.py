@@ -22,6 +22,7 @@ from mmsearch.retrieval.encoders.adapter import Adapter
 from mmsearch.retrieval.encoders.model_directory import ModelDirectory
 from mmsearch.retrieval.scopes import absolute
 from mmsearch.retrieval.training.calibration import null_moments
+from mmsearch.retrieval.types import Skipped
 
 EPOCHS = 60  # learning mostly stops by itself after 10 to 40
 _COMPARED = 1000  # photos whose cosines to each other's captions make the statistics
@@ -34,6 +35,7 @@ class Adaptation:
     model:   what was adapted.
     adapted: the name of the new model, None where it would not have been surely better.
     photos, captions: how many were used.
+    skipped: how many photos are not there or cannot be read.
     epochs:  how many the adapter was learned in.
     verdict: before and after, among the photos held out.
     """
@@ -42,6 +44,7 @@ class Adaptation:
     adapted: str | None
     photos: int
     captions: int
+    skipped: int
     epochs: int
     seed: int
     verdict: Verdict
@@ -76,7 +79,14 @@ def adapt(
     chosen = model or os.environ.get("MMSEARCH_MODEL") or registry.BUNDLED
     base = model_directory.read(registry.find(chosen))
     target = _target(name, base.path)
-    captioned = _embedded(absolute(captions), photos, chosen, device, on_skip, say)
+    skipped: list[Skipped] = []
+
+    def skip(each: Skipped) -> None:
+        skipped.append(each)
+        on_skip(each)
+
+    captioned = _embedded(absolute(captions), photos, chosen, device, skip, say)
+    say(f"learning from {len(captioned.photos)} photos with {len(captioned.texts)} captions; {len(skipped)} skipped")
     parts = split(captioned, seed)
     learned = fit(parts.train, parts.tuning, epochs=epochs, seed=seed, say=say)
     verdict = judge(parts.held_out, parts.held_out.adapted(learned.adapter), seed)
@@ -85,6 +95,7 @@ def adapt(
         adapted=target.name if verdict.is_better else None,
         photos=len(captioned.photos),
         captions=len(captioned.texts),
+        skipped=len(skipped),
         epochs=learned.epochs,
         seed=seed,
         verdict=verdict,

@@ -19,7 +19,7 @@ from mmsearch.retrieval.adapting.judging import Verdict
 from mmsearch.retrieval.types import Skipped
 
 VERDICT = Verdict(photos=200, before=0.5, after=0.625, low=0.0625, high=0.1875)
-DONE = Adaptation("bundled", "bundled-adapted", 1000, 5000, 13, 7, VERDICT, 9.5)
+DONE = Adaptation("bundled", "bundled-adapted", 1000, 5000, 2, 13, 7, VERDICT, 9.5)
 GAIN = "held-out R@10 50.0 -> 62.5 %, difference 12.5 [6.2, 18.8]"
 
 
@@ -116,6 +116,7 @@ def test_json_is_one_object(adapt: MagicMock, table: Path, capsys: pytest.Captur
         "adapted": "bundled-adapted",
         "photos": 1000,
         "captions": 5000,
+        "skipped": 2,
         "epochs": 13,
         "seed": 7,
         "seconds": 9.5,

@@ -231,7 +231,10 @@ def test_photos_that_cannot_be_read_are_told_and_left_out(own: Path, tmp_path: P
     for i in range(4):
         (tmp_path / "photos" / f"00{i}.png").write_text("broken")
     skipped: list[Skipped] = []
-    assert adapt(table, model="tiny", epochs=1, on_skip=skipped.append).photos == PHOTOS - 4
+    said: list[str] = []
+    done = adapt(table, model="tiny", epochs=1, on_skip=skipped.append, say=said.append)
+    assert (done.photos, done.skipped) == (PHOTOS - 4, 4)
+    assert said[2] == "learning from 206 photos with 412 captions; 4 skipped"
     assert [each.path.name for each in skipped] == ["000.png", "001.png", "002.png", "003.png"]
 
 
@@ -256,7 +259,7 @@ def test_a_gain_is_told_with_its_interval(surely: Verdict) -> None:
     ("adapted", "end"), [("new", "added the model new"), (None, "not surely better, so nothing was changed")]
 )
 def test_the_summary_says_what_was_done(surely: Verdict, adapted: str | None, end: str) -> None:
-    done = Adaptation("tiny", adapted, 210, 420, 3, 0, surely, 1.0)
+    done = Adaptation("tiny", adapted, 210, 420, 0, 3, 0, surely, 1.0)
     assert summary(done) == f"held-out R@10 50.0 -> 60.0 %, difference 10.0 [5.0, 15.0]: {end}"
 
 
