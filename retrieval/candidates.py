@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from mmsearch.index.indexes import Indexes
 from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
+from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, View
 from mmsearch.index.vectors import PADDING_ID, Neighbours
 

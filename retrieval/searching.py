@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from mmsearch.index.indexes import Indexes
 from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
+from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, StoredRow
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import string
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -121,7 +122,7 @@ def _image_tower(axes: Array, layout: Array) -> onnx.ModelProto:
 
 
 def _text_tower(table: Array) -> onnx.ModelProto:
-    weights = {"table": table, "words": np.array([1], np.int64)}
+    weights: dict[str, NDArray[Any]] = {"table": table, "words": np.array([1], np.int64)}
     nodes = [
         helper.make_node("Gather", ["table", "tokens"], ["vectors"]),  # (N, L, D)
         helper.make_node("ReduceSum", ["vectors", "words"], ["sum"], keepdims=0),
@@ -131,7 +132,7 @@ def _text_tower(table: Array) -> onnx.ModelProto:
 
 def _model(
     nodes: list[onnx.NodeProto],
-    weights: dict[str, NDArray[np.generic]],
+    weights: dict[str, NDArray[Any]],
     source: tuple[str, int, list[str | int]],
     dim: int,
 ) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 )
 def test_no_fault_tears_or_loses_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    from faults import MODES, campaign
+    from faults import MODES, campaign  # type: ignore[import-not-found]
 
     model = str(make_tiny_model(tmp_path / "tiny"))
     work = tmp_path / "work"

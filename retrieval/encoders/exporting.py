@@ -181,7 +181,7 @@ def _graph(tower: nn.Module, inputs: NDArray[Any]) -> onnx.ModelProto:
         grows[1] = torch.export.Dim("L", max=tower.model.context_length)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporter warns about itself
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             tower,
             (torch.from_numpy(inputs[:2]),),
             input_names=[name],

@@ -64,4 +64,5 @@ def padding(model: Any) -> Pad:
 
 
 def _dtype(model: Any) -> torch.dtype:
-    return next(model.visual.parameters()).dtype
+    dtype: torch.dtype = next(model.visual.parameters()).dtype
+    return dtype

@@ -160,7 +160,7 @@ class _Training:
         torch.manual_seed(self.recipe.seed)
         shape = ImageTowerShape(**{key: _tupled(value) for key, value in self.recipe.section("image").items()})
         tower = ImageTower(shape)
-        tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        tower.to(memory_format=torch.channels_last)
         basis = gathered.basis(shape.teacher_dim)
         dev = {
             name: DevPhotos(part.pixels, basis(part.features), space.dev_texts[name], part.owner)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from mmsearch.retrieval import devices
 def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "find_spec", lambda name: object())
     monkeypatch.setattr(devices, "_DRIVER_FILES", ())
-    monkeypatch.setattr(devices.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
 
 
 class FakeCuda:
@@ -105,7 +107,7 @@ def test_the_diagnosis_tells_what_is_broken(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_diagnosis_names_the_extra_of_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise devices.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(devices, "version", missing)
     found = {finding.what: finding for finding in devices.diagnose()}

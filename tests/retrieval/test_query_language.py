@@ -55,7 +55,7 @@ def test_a_query_that_asks_for_nothing_is_refused(query: str) -> None:
 
 
 def test_the_message_says_what_to_do() -> None:
-    with pytest.raises(BadQuery, match='^"- people" only subtracts;'):
+    with pytest.raises(BadQuery, match="only subtracts; name something to look for"):
         parse("- people", nowhere)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def objective() -> ImageImitation:
     return ImageImitation(PhotoPool([shelf], [np.arange(16)]), targets, {}, ImageWeights(views=Views(SIDE, 24)))
 
 
-def train(folder: Path, steps: int) -> torch.nn.Module:
+def train(folder: Path, steps: int) -> Any:
     torch.manual_seed(1)
     schedule = Schedule(steps=steps, batch=8, shape="constant", warmup=0, save_every=10, log_every=5, measure_every=99)
     return fit(ImageTower(IMAGE), objective(), schedule, folder, seed=3, stage="image", progress=lambda _: None)
@@ -90,9 +91,10 @@ def test_a_new_head_starts_where_the_towers_own_last_layer_stood() -> None:
     tower = ImageTower(IMAGE).eval()
     pooled = np.abs(np.random.default_rng(0).standard_normal((50, 32), dtype=np.float32))
     head = start_head(tower, JointHead(10, DIM), pooled, inner=8, dropout=0.0)
-    head.bent[-1].weight.data.zero_()
+    head.bent[-1].weight.data.zero_()  # type: ignore[operator]
     with torch.no_grad():
-        wanted = torch.nn.functional.normalize(tower.embed(torch.from_numpy(pooled)), dim=-1)
+        embed: Any = tower.embed
+        wanted = torch.nn.functional.normalize(embed(torch.from_numpy(pooled)), dim=-1)
         answered = head.eval().images(torch.from_numpy(pooled))
     np.testing.assert_allclose(answered.numpy(), wanted.numpy(), atol=1e-4)
 

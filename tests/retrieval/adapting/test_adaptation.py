@@ -127,6 +127,16 @@ def test_its_statistics_are_those_of_pairs_that_do_not_belong_together(own: Path
     assert null["text"]["image"] == null["image"]["text"] == pytest.approx((0.8, 0))
 
 
+def test_its_statistics_are_those_of_its_own_space(done: Adaptation, folder: Path) -> None:
+    table = folder / "photos" / "captions.csv"
+    encoder = OnnxEncoder(registry.find("mine"), threads=1)
+    whole = captioned.embed(captioned.find(table, None, lambda _: None), encoder, lambda _: None, lambda _: None)
+    expected = adaptation._null(whole)
+    for query, rows in registry.card("mine").null.items():
+        for row, moments in rows.items():
+            assert moments == pytest.approx(expected[query][row], abs=0.02)
+
+
 def test_calibration_is_kept_and_statistics_are_not(folder: Path, own: Path, surely: Verdict) -> None:
     base = model_directory.read(own / "tiny")
     curves = {"text": {"image": (2.0, -9.0)}}

@@ -112,3 +112,10 @@ def test_no_difference_is_not_better() -> None:
     same = found([True, False] * 20)
     assert judge(same, same, seed=0) == Verdict(photos=40, before=0.5, after=0.5, low=0.0, high=0.0)
     assert not judge(same, same, seed=0).is_better
+
+
+def test_photos_count_by_their_captions() -> None:
+    """All that was lost is found: whichever photos are drawn, however many captions they have, the gain is 1."""
+    owner = np.repeat(np.arange(40), np.arange(40) % 5 + 1)
+    before, after = (Captioned(f.photos, f.texts[owner], owner) for f in (found([False] * 40), found([True] * 40)))
+    assert judge(before, after, seed=0) == Verdict(photos=40, before=0.0, after=1.0, low=1.0, high=1.0)

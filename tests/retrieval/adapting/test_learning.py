@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mmsearch.retrieval.adapting import learning
 from mmsearch.retrieval.adapting.captioned import Captioned
 from mmsearch.retrieval.adapting.judging import ranks
 from mmsearch.retrieval.adapting.learning import PATIENCE, fit, info_nce
@@ -91,6 +92,15 @@ def test_without_any_gain_nothing_is_changed() -> None:
     learned = fit(turned_apart(64, 1), equal, epochs=30, seed=0, say=said_nothing)
     np.testing.assert_array_equal(learned.adapter.text, np.eye(8))
     assert learned.epochs == 0
+
+
+def test_decay_keeps_the_maps_near_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = []
+    for decay in (0.0, 300.0):
+        monkeypatch.setattr(learning, "DECAY", decay)
+        learned = fit(turned_apart(64, 1), turned_apart(20, 2), epochs=60, seed=0, say=said_nothing)
+        away.append(np.linalg.norm(learned.adapter.text - np.eye(8)))
+    assert away[1] < away[0] / 2
 
 
 def test_an_epoch_says_how_it_went() -> None:

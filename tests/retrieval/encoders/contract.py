@@ -18,7 +18,8 @@ def pictures(encoder: Encoder, count: int) -> NDArray[np.uint8]:
 
 
 def assert_unit(rows: NDArray[np.float32], shape: tuple[int, int]) -> None:
-    assert (rows.shape, rows.dtype) == (shape, np.float32)
+    assert rows.shape == shape
+    assert rows.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 

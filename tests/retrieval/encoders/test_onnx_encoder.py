@@ -44,7 +44,7 @@ def test_passages_count_by_their_length(encoder: OnnxEncoder) -> None:
 
 def test_the_message_about_wrong_pictures_names_both_shapes(encoder: OnnxEncoder) -> None:
     with pytest.raises(UsageError) as caught:
-        encoder.images(np.zeros((2, 8, 8, 3), np.float32))  # type: ignore[arg-type]
+        encoder.images(np.zeros((2, 8, 8, 3), np.float32))
     assert str(caught.value) == ("the model tiny takes pictures as uint8 (N, 32, 32, 3), but got float32 (2, 8, 8, 3)")
 
 

@@ -27,6 +27,8 @@ from mmsearch.retrieval.encoders.base import Encoder  # noqa: E402
 from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder  # noqa: E402
 from mmsearch.retrieval.encoders.open_clip_export import add, load, parse  # noqa: E402
 from mmsearch.retrieval.encoders.torch_encoder import Halving, TorchEncoder  # noqa: E402
+from mmsearch.retrieval.encoders.towers import padding  # noqa: E402
+from mmsearch.retrieval.types import Preprocess  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch and open_clip warn about themselves
 
@@ -87,7 +89,7 @@ def test_the_card_says_what_was_kept_and_measured(added: Path, clip: Path) -> No
     model = model_directory.read(added, verify=True)
     card = model.card
     assert (card.name, card.dim, card.context_length, model.source) == ("tiny-clip", 24, 20, str(clip))
-    assert card.preprocess == exporting.Preprocess(32, "shortest", "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    assert card.preprocess == Preprocess(32, "shortest", "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     assert card.metrics["tried_on"] == "202 captions and 16 made-up pictures"
     assert set(card.null) == set(card.null["text"]) == {"text", "image"}
 
@@ -220,7 +222,7 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
 def test_a_model_without_a_causal_mask_is_padded_to_its_context(tmp_path: Path) -> None:
     loaded = load(parse(str(make_tiny_clip(tmp_path / "m"))), "m")
     loaded.model.attn_mask = None
-    assert exporting.padding(loaded.model) == "context"
+    assert padding(loaded.model) == "context"
 
 
 @pytest.mark.skipif("MMSEARCH_SLOW_TESTS" not in os.environ, reason="takes minutes; set MMSEARCH_SLOW_TESTS=1")
