@@ -77,8 +77,7 @@ def index(
     """
     from mmsearch import Library
 
-    switch_model = rebuild and model is not None
-    with Library.open(library, model=model, device=device, create=bool(paths), switch_model=switch_model) as opened:
+    with Library.open(library, model=model, device=device, create=bool(paths), switch_model=rebuild) as opened:
         if not paths and not opened.roots():
             raise UsageError("this library has no roots yet; name a folder: `mmsearch index PATH`.")
         with watched() as (on_progress, on_skip):

@@ -591,6 +591,22 @@ def test_a_rebuild_embeds_everything_with_another_model(library: Library, photos
         assert switched.verify() == []
 
 
+def test_a_new_release_of_the_same_model_asks_for_a_rebuild(
+    library: Library, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MMSEARCH_MODEL", raising=False)
+    monkeypatch.setenv("MMSEARCH_MODELS", str(tmp_path / "models"))
+    model = make_tiny_model(tmp_path / "models" / "tiny")
+    with Library.open(tmp_path / "named", model="tiny") as first:
+        first.index([photos])
+    make_tiny_model(model, seed=5)
+    with pytest.raises(ModelMismatch):
+        Library.open(tmp_path / "named")
+    with Library.open(tmp_path / "named", switch_model=True) as again:
+        assert counts(again.index(rebuild=True)) == (0, 3, 0, 0, 0)
+        assert names(again.query("red"))[0] == "red.png"
+
+
 def test_an_interrupted_rebuild_goes_on_at_the_next_run(library: Library, photos: Path, other_model: str) -> None:
     library.index([photos])
 
