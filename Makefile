@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 DEMO_VENV = demo/venv
 DEMO_PACKAGES = $(DEMO_VENV)/lib/python3*/site-packages
 PHOTOS ?= demo/photos
-QUERIES ?= "a cat" "a cup of coffee" "a rocket at night"
+QUERIES ?= "a cat" "a woman smiling" "a man with a camera"
 
 .DELETE_ON_ERROR:
 .PHONY: demo test check docs clean
