@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import LibraryNotFound, ModelMismatch, NotIndexed, UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import Failure, ItemFilter, Kind, Root
+from mmsearch.index.items import Failure, Root
 from mmsearch.index.lock import index_lock
 from mmsearch.retrieval import queries, scopes
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder, ModelCard
 from mmsearch.retrieval.scopes import absolute
-from mmsearch.retrieval.searching import Page, QueryVector, search
+from mmsearch.retrieval.searching import Page, PageOptions, QueryVector, search
 from mmsearch.retrieval.types import Hit, IndexReport, Status
 
 if TYPE_CHECKING:
@@ -214,51 +214,25 @@ class Library:
         with index_lock(self.path):
             return self._catalog.move_root(absolute(old), absolute(new))
 
-    def query(
-        self,
-        query: str,
-        k: int = 10,
-        *,
-        kinds: Sequence[Kind] = (),
-        path_glob: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        min_score: float | None = None,
-        rerank: bool = True,
-        offset: int = 0,
-        allow_url: bool = False,
-    ) -> list[Hit]:
+    def query(self, query: str, k: int = 10, *, allow_url: bool = False, **options: Unpack[PageOptions]) -> list[Hit]:
         """The k best answers to a text, a picture's path or URL, or a sum such as `dog + beach - people`.
 
-        kinds, path_glob, after, before: which items may answer; dates are ISO 8601, after <= taken < before.
-        min_score: answers below it are left out. offset: answers to leave out at the top, for paging.
-        rerank:    False ranks by the plain cosine of the best view.
+        allow_url: fetch a picture whose URL is asked for.
+        options:   kinds, path_glob, after, before, min_score, rerank, offset, as PageOptions says.
 
         Raises BadQuery, and UsageError for a k or an offset that is no count.
         """
-        page = _page(k, offset, min_score, rerank, ItemFilter(tuple(kinds), path_glob, after, before))
+        page = Page.of(k, options)
         return self._search(queries.embed_queries(self._query_encoder, [query], allow_url=allow_url), page)[0]
 
-    def query_many(self, texts: Sequence[str], k: int = 10, *, rerank: bool = True) -> list[list[Hit]]:
+    def query_many(self, texts: Sequence[str], k: int = 10, **options: Unpack[PageOptions]) -> list[list[Hit]]:
         """The k best answers to each of many queries; the same as asking one by one, but faster."""
-        page = _page(k, 0, None, rerank, ItemFilter())
+        page = Page.of(k, options)
         return self._search(queries.embed_queries(self.encoder, texts), page)
 
-    def similar(
-        self,
-        path: Path | str,
-        k: int = 10,
-        *,
-        kinds: Sequence[Kind] = (),
-        path_glob: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        min_score: float | None = None,
-        rerank: bool = True,
-        offset: int = 0,
-    ) -> list[Hit]:
+    def similar(self, path: Path | str, k: int = 10, **options: Unpack[PageOptions]) -> list[Hit]:
         """The k items most like a file; a photo need not be in the library. Raises NotIndexed and BadQuery."""
-        page = _page(k, offset, min_score, rerank, ItemFilter(tuple(kinds), path_glob, after, before))
+        page = Page.of(k, options)
         file = absolute(path)
         item = self._catalog.item_at(file)
         if item is not None:
@@ -333,9 +307,3 @@ def _known_by(model: str) -> str:
 
 def _named(card: ModelCard) -> str:
     return f"{card.name} ({card.fingerprint[:8]})"
-
-
-def _page(k: int, offset: int, min_score: float | None, rerank: bool, items: ItemFilter) -> Page:
-    if k < 1 or offset < 0:
-        raise UsageError(f"k must be at least 1 and offset at least 0, but they are {k} and {offset}.")
-    return Page(k, offset, min_score, rerank, items)

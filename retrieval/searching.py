@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
+from mmsearch.index.errors import UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import VIEWS, ItemFilter, StoredRow
+from mmsearch.index.items import VIEWS, ItemFilter, Kind, StoredRow
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.ranking import BestCosine, Fusion, Modality, NoisyOr, Signals, measure, order
@@ -35,6 +37,24 @@ class QueryVector:
     subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
 
 
+class PageOptions(TypedDict, total=False):
+    """Which answers are wanted beside how many.
+
+    kinds, path_glob, after, before: which items may answer; dates are ISO 8601, after <= taken < before.
+    min_score: answers below it are left out.
+    rerank:    False ranks by the plain cosine of the best view.
+    offset:    answers to leave out at the top, for paging.
+    """
+
+    kinds: Sequence[Kind]
+    path_glob: str | None
+    after: str | None
+    before: str | None
+    min_score: float | None
+    rerank: bool
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Which part of the ranking is wanted, of which items, and how it is made.
@@ -48,6 +68,17 @@ class Page:
     rerank: bool = True
     items: ItemFilter = field(default_factory=ItemFilter)
     without: int | None = None
+
+    @classmethod
+    def of(cls, k: int, options: PageOptions) -> Page:
+        """The page that options ask for. UsageError for a k or an offset that is no count."""
+        offset = options.get("offset", 0)
+        if k < 1 or offset < 0:
+            raise UsageError(f"k must be at least 1 and offset at least 0, but they are {k} and {offset}.")
+        items = ItemFilter(
+            tuple(options.get("kinds", ())), options.get("path_glob"), options.get("after"), options.get("before")
+        )
+        return cls(k, offset, options.get("min_score"), options.get("rerank", True), items)
 
     @property
     def depth(self) -> int:
