@@ -165,6 +165,7 @@ class IndexRun:
 
     def _embed(self, tasks: list[Task]) -> None:
         done = 0
+        self._on_progress(Progress(0, len(tasks), len(self._tally.failures)))
         with ThreadPoolExecutor(self._options.workers, "decode") as pool:
             for batch in _batches(self._read_ahead(pool, tasks), self._options.batch_size):
                 self._record(batch)
