@@ -173,7 +173,7 @@ class Library:
             embedder = Embedder(self._catalog, self.encoder, max_megapixels)
             run = IndexRun(self._catalog, embedder, options, on_progress, on_skip)
             report = run.run(wanted, missing)
-            self._settle(removed=report.removed + report.changed > 0)
+            self._settle()
         return report
 
     def retry_failures(self, *, on_progress: OnProgress | None = None, on_skip: OnSkip | None = None) -> IndexReport:
@@ -192,11 +192,10 @@ class Library:
         if stored != self.card.fingerprint:
             self._catalog.set_meta(model=self._model, fingerprint=self.card.fingerprint, dim=str(self.card.dim))
 
-    def _settle(self, removed: bool) -> None:
-        """Write the snapshots; where something was removed, take it off the disk."""
+    def _settle(self) -> None:
+        """Write the snapshots, and take off the disk what was removed."""
         self._indexes.save()
-        if removed:
-            self._catalog.compact()
+        self._catalog.compact()
 
     def forget(self, paths: Iterable[Path | str]) -> int:
         """Remove files, folders or whole roots from the library and from its disk; returns how many items went.
@@ -206,7 +205,7 @@ class Library:
         """
         with index_lock(self.path):
             removed = sum(scopes.forget(self._catalog, absolute(path)) for path in paths)
-            self._settle(removed=True)
+            self._settle()
         return removed
 
     def move_root(self, old: Path | str, new: Path | str) -> Root:
@@ -296,7 +295,7 @@ class Library:
             if mended or self._indexes.problems():
                 self._indexes.rebuild()
                 mended.append("the vector indexes were rebuilt from the catalogue")
-            self._settle(removed=True)
+            self._settle()
         return mended
 
 

@@ -533,6 +533,15 @@ def test_a_forgotten_text_is_nowhere_on_the_disk(library: Library, photos: Path)
             assert vector not in file.read_bytes()
 
 
+def test_what_a_broken_file_held_is_nowhere_on_the_disk(library: Library, photos: Path) -> None:
+    (photos / "diary.txt").write_text("an unmistakable secret")
+    library.index([photos])
+    (photos / "diary.txt").write_bytes(bytes(range(256)) * 4)
+    assert counts(library.index([photos])) == (0, 0, 0, 3, 1)
+    for file in library.path.rglob("*"):
+        assert not file.is_file() or b"unmistakable" not in file.read_bytes()
+
+
 def test_a_moved_root_is_not_read_again(
     library: Library, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
