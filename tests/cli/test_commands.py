@@ -62,9 +62,7 @@ def test_index_hands_on_every_option(library: MagicMock, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("option", "switches"), [("", False), ("--rebuild", True), ("--model x", False)])
-def test_only_rebuild_switches_the_model(
-    library: MagicMock, tmp_path: Path, option: str, switches: bool
-) -> None:
+def test_only_rebuild_switches_the_model(library: MagicMock, tmp_path: Path, option: str, switches: bool) -> None:
     assert run(["index", str(tmp_path), *option.split()]) == 0
     assert library.opener.call_args.kwargs["switch_model"] is switches
 
