@@ -40,6 +40,16 @@ def add_model(
             show_default=False,
         ),
     ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Photos to try the exported towers on. Without it: made-up pictures.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a model through open_clip.
@@ -48,7 +58,7 @@ def add_model(
     """
     from mmsearch.retrieval.encoders.open_clip_export import add
 
-    show([card_record(add(spec, name=name))], as_json=as_json)
+    show([card_record(add(spec, name=name, photos=photos, progress=note))], as_json=as_json)
 
 
 @models.command("adapt")

@@ -318,3 +318,14 @@ def test_a_contact_sheet_is_written(
     write_contact_sheet(["red", "blue"], page)
     assert capsys.readouterr().out == f"{page}\n"
     assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 4
+
+
+def test_a_ready_model_is_added_and_removed(tmp_path: Path, model: Path, call_in: Callable[[Path], Command]) -> None:
+    call = call_in(tmp_path)
+    done = call("models", "add", str(model), "--name", "mine")
+    assert done.stdout.startswith("mine\t32\t")
+    assert done.stderr == "copying\n"
+    assert call("models", "list").stdout.splitlines()[1].startswith("mine\t")
+    assert call("models", "add", str(model), "--name", "mine", code=2).stdout == ""
+    call("models", "remove", "mine")
+    assert len(call("models", "list").stdout.splitlines()) == 1
