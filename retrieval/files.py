@@ -35,7 +35,7 @@ def walk(
     item of its own. UsageError for a pattern that cannot be understood.
     """
     rules = _Rules(_matcher(exclude), include_hidden, frozenset(excluded))
-    if rules.is_forgotten(_relative(root, scope)):
+    if rules.is_forgotten(root.relative(scope)):
         return
     if not scope.is_dir():
         yield from _named_outright(root, scope, rules)
@@ -123,7 +123,7 @@ def _named_outright(root: Root, path: Path, rules: _Rules) -> Iterator[File | Sk
         yield Skipped(path, "not there")
     elif naming.kind_of(path.name) is None:
         yield Skipped(path, "neither a photo, a text nor a sound, by its name")
-    elif not rules.is_left_out(_relative(root, path)):
+    elif not rules.is_left_out(root.relative(path)):
         yield Skipped(path, "the caption of a file beside it, not an item of its own")
 
 
@@ -135,7 +135,7 @@ def _scan(root: Root, folder: Path, rules: _Rules) -> Iterator[File | Skipped | 
     except OSError as error:
         yield Skipped(folder, failure(error))
         return
-    base = _relative(root, folder)
+    base = root.relative(folder)
     families = _families(entry.name for entry in entries if _leads_to(entry.is_file))
     for entry in entries:
         is_folder = _leads_to(entry.is_dir)
@@ -187,11 +187,6 @@ def _leads_to(test: Callable[[], bool]) -> bool:
         return test()
     except OSError:
         return False
-
-
-def _relative(root: Root, path: Path) -> str:
-    relative = path.relative_to(root.path).as_posix()
-    return "" if relative == "." else relative
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -103,12 +103,12 @@ class IndexRun:
     def _plan(self, root: Root, scope: Path) -> Plan:
         known = self._catalog.known(root.id)
         manifests = self._catalog.captions(root.id)
-        if not scope.exists():
-            return self._absent(root, scope, known)
+        if not root.path.exists():
+            return self._absent(root, known)
         tasks: list[Task] = []
         seen: set[str] = set()
         unseen: list[str] = []  # what cannot be looked into is not taken to be gone
-        for found in self._walk(root, scope):
+        for found in self._walk(root, scope) if scope.exists() else ():
             if isinstance(found, Skipped):
                 unseen.append(self._skip_on_walk(root, found, known))
                 continue
@@ -139,13 +139,10 @@ class IndexRun:
             excluded=self._catalog.excludes(root.id),
         )
 
-    def _absent(self, root: Root, scope: Path, known: dict[str, Known]) -> Plan:
-        """A root that is not there may be a drive that is not mounted; below a root that is, things vanish."""
-        if root.path.exists() and scope != root.path:
-            gone = [path for path in known if _below(path, root.relative(scope))]
-            return Plan([], [i for path in gone if (i := known[path].item_id) is not None], [])
+    def _absent(self, root: Root, known: dict[str, Known]) -> Plan:
+        """Nothing to do: a root that is not there may be a drive that is not mounted."""
         kept = sum(each.item_id is not None for each in known.values())
-        self._skip(Skipped(scope, f"it is not there; its {kept} items are kept until it is back or forgotten"))
+        self._skip(Skipped(root.path, f"it is not there; its {kept} items are kept until it is back or forgotten"))
         return Plan([], [], [])
 
     def _skip(self, skipped: Skipped) -> None:
@@ -178,16 +175,13 @@ class IndexRun:
         waiting: list[Future[Read]] = []
         coming = iter(tasks)
         try:
-            waiting = [pool.submit(self._read, task) for task in islice(coming, ahead)]
+            waiting = [pool.submit(self._embedder.read, task) for task in islice(coming, ahead)]
             while waiting:
                 yield waiting.pop(0).result()
-                waiting += [pool.submit(self._read, task) for task in islice(coming, 1)]
+                waiting += [pool.submit(self._embedder.read, task) for task in islice(coming, 1)]
         finally:
             for future in waiting:
                 future.cancel()
-
-    def _read(self, task: Task) -> Read:
-        return self._embedder.read(task)
 
     def _record(self, batch: Sequence[Read]) -> None:
         items, failures = self._embedder.embed(batch)

@@ -25,9 +25,9 @@ def embed_queries(encoder: Encoder, queries: Sequence[str], *, allow_url: bool =
     return [_sum([(term, next(vectors)) for term in each]) for each in parsed]
 
 
-def embed_picture(encoder: Encoder, picture: Path | bytes) -> QueryVector:
-    """The vector of a photo, given by its path or its bytes. Raises BadQuery."""
-    pixels = _pixels(picture, encoder.card.preprocess, str(picture) if isinstance(picture, Path) else "it")
+def embed_picture(encoder: Encoder, picture: Path) -> QueryVector:
+    """The vector of a photo file. Raises BadQuery."""
+    pixels = _pixels(picture, encoder.card.preprocess, str(picture))
     return QueryVector(encoder.images(pixels[None])[0], "image")
 
 

@@ -156,6 +156,16 @@ def test_a_vanished_folder_inside_a_root_is_forgotten(library: Library, photos: 
     assert counts(library.index([folder])) == (0, 0, 1, 0, 0)
 
 
+def test_the_failures_of_a_vanished_folder_leave_the_ledger(library: Library, photos: Path) -> None:
+    (photos / "deep").mkdir()
+    (photos / "deep" / "broken.png").write_bytes(b"no photo at all")
+    library.index([photos])
+    (photos / "deep" / "broken.png").unlink()
+    (photos / "deep").rmdir()
+    library.index([photos / "deep"])
+    assert library.failures() == []
+
+
 def test_a_root_that_is_not_there_keeps_its_items(library: Library, photos: Path, tmp_path: Path) -> None:
     library.index([photos])
     photos.rename(tmp_path / "unmounted")
