@@ -74,7 +74,8 @@ def _sum(terms: Sequence[tuple[Term, NDArray[np.float32]]]) -> QueryVector:
     total = _unit(np.sum([term.weight * vector for term, vector in terms], axis=0, dtype=np.float32))
     pictured = any(term.kind != "text" and term.weight > 0 for term, _ in terms)
     subtracted = tuple((_modality(term), vector) for term, vector in terms if term.weight < 0)
-    return QueryVector(total, "image" if pictured else "text", subtracted)
+    words = " ".join(term.content for term, _ in terms if term.kind == "text" and term.weight > 0)
+    return QueryVector(total, "image" if pictured else "text", subtracted, words)
 
 
 def _modality(term: Term) -> Modality:

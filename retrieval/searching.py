@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import VIEWS, ItemFilter, Kind, StoredRow
+from mmsearch.index.items import ItemFilter, Kind, StoredRow
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.ranking import BestCosine, Fusion, Modality, NoisyOr, Signals, measure, order
 from mmsearch.retrieval.types import Hit
 
-# Rows looked at per view; re-ranking moves items within this list. Recall at this depth bounds the answer.
+# Rows looked at per view, and items short-listed out of them. Recall at this depth bounds the answer.
 MIN_DEPTH = 200
 SNIPPET_CHARACTERS = 200
 
@@ -30,11 +30,13 @@ class QueryVector:
     vector:     (D,) float32, unit length: the weighted sum of all terms, subtracted ones with a negative weight.
     modality:   `image` if a picture was added, else `text`; cosines are judged by it.
     subtracted: the unit vectors of the subtracted terms, each with its modality.
+    words:      what its added texts say; empty for a picture, which is looked for by its vector alone.
     """
 
     vector: NDArray[np.float32]
     modality: Modality = "text"
     subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
+    words: str = ""
 
 
 class PageOptions(TypedDict, total=False):
@@ -91,24 +93,13 @@ def search(
     """The hits of each query. A query's answer does not depend on the others beside it."""
     if not queries:
         return []
-    allowed = None if page.items.is_open else {view: catalog.select(view, page.items) for view in VIEWS}
-    vectors = np.stack([query.vector for query in queries])
-    gathered = gather(catalog, indexes, vectors, page.depth, allowed)
-    return [
-        _rank(catalog, indexes, card, query, candidates, page)
-        for query, candidates in zip(queries, gathered, strict=True)
-    ]
+    targets = np.stack([query.vector for query in queries])
+    gathered = gather(catalog, indexes, targets, [query.words for query in queries], page.depth, page.items)
+    return [_rank(catalog, card, query, candidates, page) for query, candidates in zip(queries, gathered, strict=True)]
 
 
-def _rank(
-    catalog: Catalog,
-    indexes: Indexes,
-    card: ModelCard,
-    query: QueryVector,
-    candidates: Candidates,
-    page: Page,
-) -> list[Hit]:
-    signals = measure(card, query.modality, candidates.cosine, _against(indexes, query, candidates))
+def _rank(catalog: Catalog, card: ModelCard, query: QueryVector, candidates: Candidates, page: Page) -> list[Hit]:
+    signals = measure(card, query.modality, candidates.cosine, _against(query, candidates))
     fusion: Fusion = NoisyOr() if page.rerank else BestCosine()
     scores = fusion.score(signals)
     best = order(scores, candidates.items)
@@ -132,19 +123,14 @@ def _best_views(signals: Signals, rerank: bool) -> NDArray[np.int64]:
     return np.argmax(np.nan_to_num(values, nan=-np.inf), axis=1) if len(values) else np.empty(0, np.int64)
 
 
-def _against(indexes: Indexes, query: QueryVector, candidates: Candidates) -> dict[Modality, NDArray[np.float32]]:
+def _against(query: QueryVector, candidates: Candidates) -> dict[Modality, NDArray[np.float32]]:
     """Cosines (M, C, V) of the candidates' best rows to the subtracted terms of each modality."""
     against: dict[Modality, NDArray[np.float32]] = {}
     for modality in ("text", "image"):
         terms = [vector for kind, vector in query.subtracted if kind == modality]
-        if not terms:
-            continue
-        cosines = np.full((len(terms), *candidates.rows.shape), np.nan, np.float32)
-        for column, view in enumerate(VIEWS):
-            has = candidates.rows[:, column] >= 0
-            stored = indexes.vectors(view, candidates.rows[has, column])
-            cosines[:, has, column] = np.stack(terms) @ stored.T
-        against[modality] = cosines
+        if terms:
+            cosines = np.einsum("md,cvd->mcv", np.stack(terms), candidates.vectors)
+            against[modality] = np.where(candidates.rows >= 0, cosines, np.float32(np.nan))
     return against
 
 
