@@ -5,12 +5,13 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from mmsearch.index import schema
+from mmsearch.index.judgements import Judgements
 from mmsearch.index.ledger import Ledger
 from mmsearch.index.upkeep import Upkeep
 
 
-class Catalog(Upkeep, Ledger):
-    """Roots, items, rows with their vectors, and notes. Made by `Catalog.open`; usable from many threads.
+class Catalog(Upkeep, Ledger, Judgements):
+    """Roots, items, rows with their vectors, judgements, and notes. Made by `Catalog.open`; usable from many threads.
 
     Every method is one transaction: done wholly when it returns, and not at all when it raises.
     """

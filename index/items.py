@@ -134,6 +134,17 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the user said of an item as an answer to a query. path is absolute, judged_at ISO 8601 in UTC."""
+
+    query: str
+    path: Path
+    item_id: int
+    is_good: bool
+    judged_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class ManifestCaption:
     """A caption that a manifest gives a file; start_s and end_s where it describes a stretch of a clip."""
 

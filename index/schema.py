@@ -10,6 +10,7 @@ from sqlalchemy import (
     DDL,
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Connection,
     Dialect,
@@ -35,7 +36,13 @@ VERSION_KEY = "schema_version"
 
 # MIGRATIONS[i] holds the statements that lift version i + 1 to version i + 2. A new catalogue is made from
 # the tables below, in the present version; an old one goes through every step that it lacks.
-MIGRATIONS: tuple[tuple[str, ...], ...] = ()
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE judgements (id INTEGER NOT NULL, root_id INTEGER NOT NULL, path TEXT NOT NULL, "
+        "query TEXT NOT NULL, is_good BOOLEAN NOT NULL, judged_at TEXT NOT NULL, PRIMARY KEY (id), "
+        "UNIQUE (root_id, path, query), FOREIGN KEY(root_id) REFERENCES roots (id) ON DELETE CASCADE)",
+    ),
+)
 
 
 class PathText(TypeDecorator[str]):
@@ -165,8 +172,21 @@ captions = Table(
     Index("captions_by_root", "root_id", "source"),
 )
 
+# By address rather than by item: a file that is read again becomes a new item, and is still what was judged.
+judgements = Table(
+    "judgements",
+    tables,
+    Column("id", Integer, primary_key=True),
+    _of_root(),
+    Column("path", PathText, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("is_good", Boolean, nullable=False),
+    Column("judged_at", Text, nullable=False),
+    UniqueConstraint("root_id", "path", "query"),
+)
+
 # Every table whose rows are addressed by root and relative path.
-ADDRESSED = (items, failures, excludes, captions)
+ADDRESSED = (items, failures, excludes, captions, judgements)
 
 
 def known_version() -> int:
