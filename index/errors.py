@@ -10,6 +10,7 @@ MmsearchError
 ├── ModelMismatch            the library was embedded with another model
 ├── ModelNotFound            no model of that name
 ├── ModelInvalid             a model directory or checkpoint that cannot be used
+├── HeadInvalid              a file of a fusion head that cannot be used
 ├── RootNotFound             the library has no such root
 ├── NotIndexed               the library has no such item
 ├── BadQuery                 a query that cannot be parsed or fetched
@@ -84,6 +85,11 @@ class ModelNotFound(MmsearchError):
 class ModelInvalid(MmsearchError):
     def __init__(self, *, model: str, reason: str) -> None:
         super().__init__(f"the model {model} cannot be used: {reason}")
+
+
+class HeadInvalid(MmsearchError):
+    def __init__(self, *, path: Path, reason: str) -> None:
+        super().__init__(f"the fusion head {path} cannot be used: {reason}")
 
 
 class RootNotFound(MmsearchError):

@@ -1,0 +1,1 @@
+"""Learned fusion: the signals of the candidates, and the heads that make one score of them."""
