@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.retrieval.adapting.captioned import Captioned
+from mmsearch.retrieval.metrics import compare
 
 K = 10
 HELD_OUT = 0.2
 MIN_HELD_OUT = 40
 TUNING = 0.1  # of what is not held out
-RESAMPLES = 2000
 _QUERIES = 1024  # ranked at once
 
 
@@ -75,14 +75,7 @@ def ranks(captioned: Captioned) -> NDArray[np.int64]:
 
 
 def judge(before: Captioned, after: Captioned, seed: int) -> Verdict:
-    """Compare the same photos and captions by two models; a paired bootstrap by photo (Efron 1979)."""
-    captions = np.bincount(before.owner)
-    hits = np.stack([np.bincount(each.owner, ranks(each) <= K) for each in (before, after)])
-    rng = np.random.default_rng(seed)
-    gains = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        drawn = rng.integers(0, len(captions), len(captions))
-        gains[i] = (hits[1, drawn] - hits[0, drawn]).sum() / captions[drawn].sum()
-    low, high = np.quantile(gains, [0.025, 0.975])
-    recalls = hits.sum(axis=1) / captions.sum()
-    return Verdict(len(captions), float(recalls[0]), float(recalls[1]), float(low), float(high))
+    """Compare the same photos and captions by two models; a paired bootstrap by photo."""
+    had, has = ranks(before) <= K, ranks(after) <= K
+    gain = compare(had, has, before.owner, seed=seed)
+    return Verdict(len(before.photos), float(had.mean()), float(has.mean()), gain.low, gain.high)
