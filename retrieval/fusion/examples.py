@@ -14,8 +14,9 @@ from mmsearch.retrieval.fusion.signals import Signals
 class Examples:
     """N judged queries, the candidates of each padded to C.
 
-    base:     (N, C) float32. views: (N, C, V, S), items: (N, C, I), query: (N, Q) float16 or float32. present, valid:
-              (N, C, V) and (N, C) bool. All as in Signals.
+    odds:     (N, C, V) and base (N, C) float32.
+    views:    (N, C, V, S), items (N, C, I) and query (N, Q) float16 or float32.
+    present:  (N, C, V) and valid (N, C) bool. All of these as in Signals.
     table:    (R, D) float16 unit rows. rows: (N, C, V) int32 places in table, -1 where a view is lacking.
     targets:  (N, D) float16 vectors of the queries.
     relevant: (N, C) bool, the candidates that are right.
@@ -25,6 +26,7 @@ class Examples:
     regime:   (N,) str.
     """
 
+    odds: NDArray[np.float32]
     base: NDArray[np.float32]
     views: NDArray[np.floating]
     present: NDArray[np.bool_]
@@ -51,6 +53,7 @@ class Examples:
         rows = self.rows[at]
         looked_up = self.table[rows] * (rows >= 0)[..., None] if vectors else np.zeros((*rows.shape, 0))
         return Signals(
+            odds=self.odds[at],
             base=self.base[at],
             views=self.views[at].astype(np.float32),
             present=self.present[at],

@@ -47,12 +47,3 @@ def logits(card: ModelCard, modality: Modality, z: Floats) -> NDArray[np.float64
         slope, intercept = card.calibration.get(modality, {}).get(row, _CALIBRATION)
         logit[:, column] = slope * z[:, column] + intercept + math.log(FITTING_PER_WANTED)
     return logit
-
-
-def base_logit(card: ModelCard, modality: Modality, z: Floats) -> Floats:
-    """(C,) the highest log odds over the views that a candidate has; of one without any, those of z = 0."""
-    odds = np.nan_to_num(logits(card, modality, z), nan=-np.inf)
-    best: Floats = odds.max(axis=1, initial=-np.inf).astype(np.float32)
-    prior = logits(card, modality, np.zeros((1, len(VIEWS)), np.float32)).min()
-    best[np.isneginf(best)] = prior
-    return best

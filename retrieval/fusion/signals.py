@@ -18,7 +18,7 @@ from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion import lists
-from mmsearch.retrieval.fusion.nulls import base_logit, standardised
+from mmsearch.retrieval.fusion.nulls import logits, standardised
 
 Array = Any  # NumPy's array at query time, torch's tensor in training
 Floats = NDArray[np.float32]
@@ -47,6 +47,7 @@ QUERY_SIGNALS = (
 
 # Ranks and lists go by z less this share of the hub signal: NNN's alpha, near its best on held-out captions.
 HUB_SHARE = 0.5
+LACKING = -30.0  # log odds of a view that is not there
 LEAD_OVER = 10  # best_ and lead_ look at so many of the best candidates
 
 
@@ -54,7 +55,8 @@ LEAD_OVER = 10  # best_ and lead_ look at so many of the best candidates
 class Signals:
     """The signals of C candidates over the V views of VIEWS, all float32; of a batch, with leading dimensions, padded.
 
-    base:    (C,) the highest calibrated logit of z over the views that the candidate has.
+    odds:    (C, V) calibrated logit of each view's z, LACKING where the candidate lacks the view.
+    base:    (C,) the best single score: the highest of its odds.
     views:   (C, V, S) by VIEW_SIGNALS, 0 where the candidate lacks the view.
     present: (C, V) bool, which views it has.
     items:   (C, I) by ITEM_SIGNALS.
@@ -63,6 +65,7 @@ class Signals:
     valid:   (C,) bool, False where a batch is padded.
     """
 
+    odds: Array
     base: Array
     views: Array
     present: Array
@@ -98,10 +101,12 @@ def measure(card: ModelCard, text_words: Sequence[str], target: Floats, candidat
         "density": lists.density(candidates.vectors, present),
         "agreement": agreement(card, candidates.vectors, present),
     }
+    odds = np.where(present, logits(card, "text", z), LACKING).astype(np.float32)
     views = np.stack([np.where(present, np.nan_to_num(by_name[each]), 0) for each in VIEW_SIGNALS], axis=-1)
     items = np.stack([name, lists.share_of_best(candidates.name), present.sum(axis=1)], axis=-1)
     return Signals(
-        base=base_logit(card, "text", z),
+        odds=odds,
+        base=odds.max(axis=1),
         views=views.astype(np.float32),
         present=present,
         items=items.astype(np.float32),

@@ -43,7 +43,7 @@ def shares(head: Head, signals: Signals, candidate: int) -> dict[str, float]:
 
 def _only(signals: Signals, candidate: int) -> Signals:
     one = slice(candidate, candidate + 1)
-    per_candidate = ("base", "views", "present", "items", "vectors", "valid")
+    per_candidate = ("odds", "base", "views", "present", "items", "vectors", "valid")
     return replace(signals, **{name: getattr(signals, name)[one] for name in per_candidate})
 
 
