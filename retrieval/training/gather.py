@@ -11,6 +11,7 @@ import numpy as np
 from mmsearch.retrieval.training.batches import PhotoPool
 from mmsearch.retrieval.training.corpus import plain
 from mmsearch.retrieval.training.pool import Shelf, near_duplicates
+from mmsearch.retrieval.training.sources import share
 
 FEW = 15  # a set of fewer classes is told apart from those of the other small sets too
 
@@ -58,9 +59,14 @@ class Gathered:
         return lambda rows: ((rows.astype(np.float32) - mean) @ axes).astype(np.float16)
 
 
-def gather(shelves: list[Shelf], apart_bits: int) -> Gathered:
-    """Number the photos of the train splits; left out are repeats and look-alikes of photos that are kept apart."""
+def gather(shelves: list[Shelf], apart_bits: int, uncaptioned: int = 0) -> Gathered:
+    """Number the photos of the train splits; left out are repeats and look-alikes of photos that are kept apart.
+
+    uncaptioned: at most so many photos without captions take part, chosen by a hash of their keys, so that a smaller
+                 choice lies within a larger one; 0 for all.
+    """
     kept = _kept(shelves, apart_bits)
+    kept = _thinned(shelves, kept, uncaptioned) if uncaptioned else kept
     rows = [dict(shelf.rows[i], set=shelf.source.name) for shelf, ids in zip(shelves, kept, strict=True) for i in ids]
     features, known = _features(shelves, kept, "features")
     scores, _ = _features(shelves, kept, "scores")
@@ -83,6 +89,17 @@ def _kept(shelves: list[Shelf], bits: int) -> list[np.ndarray]:
         new = [i for i in np.flatnonzero(usable) if int(hashes[i]) not in seen and not seen.add(int(hashes[i]))]  # type: ignore[func-returns-value]
         kept.append(np.array(new, dtype=np.int64))
     return kept
+
+
+def _thinned(shelves: list[Shelf], kept: list[np.ndarray], most: int) -> list[np.ndarray]:
+    chances = [
+        np.array([-1.0 if row["captions"] else share(f"{shelf.source.name}/{row['key']}") for row in shelf.rows])
+        for shelf in shelves
+    ]
+    drawn = np.sort(np.concatenate([c[ids] for c, ids in zip(chances, kept, strict=True)]))
+    drawn = drawn[drawn >= 0]
+    limit = drawn[most - 1] if most <= len(drawn) else 1.0
+    return [ids[c[ids] <= limit] for c, ids in zip(chances, kept, strict=True)]
 
 
 def _weights(shelves: list[Shelf], kept: list[np.ndarray], known: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ class _Training:
     def all(self) -> Path:
         torch.manual_seed(self.recipe.seed)
         shelves = self.shelves()
-        gathered = gather(shelves, int(self.recipe.section("pool").get("apart_bits", 6)))
+        pool = self.recipe.section("pool")
+        gathered = gather(shelves, int(pool.get("apart_bits", 6)), int(pool.get("uncaptioned", 0)))
         text = self.text_tower(shelves, gathered)
         space = self.space(gathered, text)
         image = self.image_tower(gathered, space)
