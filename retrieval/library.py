@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import LibraryNotFound, ModelMismatch, NotIndexed, UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import Failure, Root
+from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
 from mmsearch.retrieval import queries, scopes
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder, ModelCard
+from mmsearch.retrieval.feedback import judging
+from mmsearch.retrieval.feedback.judging import Feedback
 from mmsearch.retrieval.scopes import absolute
 from mmsearch.retrieval.searching import Page, PageOptions, QueryVector, search
 from mmsearch.retrieval.types import Hit, IndexReport, Status
@@ -173,6 +175,7 @@ class Library:
             embedder = Embedder(self._catalog, self.encoder, max_megapixels)
             run = IndexRun(self._catalog, embedder, options, on_progress, on_skip)
             report = run.run(wanted, missing)
+            self._catalog.prune_judgements()
             self._settle()
         return report
 
@@ -205,6 +208,7 @@ class Library:
         """
         with index_lock(self.path):
             removed = sum(scopes.forget(self._catalog, absolute(path)) for path in paths)
+            self._catalog.prune_judgements()
             self._settle()
         return removed
 
@@ -242,6 +246,26 @@ class Library:
         if not file.exists():
             raise NotIndexed(path=file)
         return self._search([queries.embed_picture(self._query_encoder, file)], page)[0]
+
+    def feedback(self, query: str, *, good: Iterable[Path | str] = (), bad: Iterable[Path | str] = ()) -> Feedback:
+        """Note which files fit a query and which do not; the last word on a query and a file counts.
+
+        Raises BadQuery for a query that is not words alone, NotIndexed, and UsageError where no file is named, or one
+        as good and bad at once.
+        """
+        return judging.note(self._catalog, query, good, bad)
+
+    def judgements(self) -> list[Judgement]:
+        """What feedback noted, by query and path."""
+        return self._catalog.judgements()
+
+    def clear_feedback(self, query: str | None = None) -> int:
+        """Take what feedback noted of a query, of all queries if None, off the disk; returns how many judgements went.
+
+        Raises LibraryBusy while another process indexes.
+        """
+        with index_lock(self.path):
+            return self._catalog.clear_judgements(None if query is None else " ".join(query.split()))
 
     def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[list[Hit]]:
         return search(self._catalog, self._indexes, self.card, vectors, page)
