@@ -66,10 +66,11 @@ def centroid(vectors: Floats, values: Floats) -> Floats:
         has = np.flatnonzero(~np.isnan(values[:, column]))
         rows, found = vectors[has, column], values[has, column]
         least = np.sort(found)[-CENTROID_OF] if len(found) > CENTROID_OF else -np.inf
-        chosen = (found >= least)[:, None]
-        means = (rows * chosen).sum(axis=0) - rows * chosen  # (H, D)
-        length = np.linalg.norm(means, axis=1)
-        out[has, column] = (means * rows).sum(axis=1) / np.maximum(length, 1e-6)
+        own = (found >= least).astype(np.float32)
+        total = own @ rows  # (D,)
+        along = rows @ total  # (H,)
+        length = np.sqrt(np.maximum(total @ total - own * (2 * along - 1), 1e-6))  # of the total less the own row
+        out[has, column] = (along - own) / length
     return out
 
 
@@ -80,6 +81,6 @@ def density(vectors: Floats, present: NDArray[np.bool_]) -> Floats:
         has = np.flatnonzero(present[:, column])
         cosine = vectors[has, column] @ vectors[has, column].T  # (H, H)
         np.fill_diagonal(cosine, -np.inf)
-        nearest = np.sort(cosine, axis=1)[:, 1:][:, -NEIGHBOURS:]
-        out[has, column] = nearest.mean(axis=1) if nearest.shape[1] else 0.0
+        near = min(NEIGHBOURS, len(has) - 1)
+        out[has, column] = np.partition(cosine, -near, axis=1)[:, -near:].mean(axis=1) if near > 0 else 0.0
     return out

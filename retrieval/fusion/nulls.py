@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.items import VIEWS
+from mmsearch.index.items import VIEWS, View
 from mmsearch.retrieval.encoders.base import ModelCard
 
 Modality = Literal["text", "image"]
@@ -29,21 +29,25 @@ _CALIBRATION = (1.5, -9.4)
 FITTING_PER_WANTED = 30
 
 
+def modality_of(view: View) -> Modality:
+    """What the rows of a view are vectors of."""
+    return "image" if view == "image" else "text"
+
+
+def null(card: ModelCard, one: Modality, other: Modality) -> tuple[float, float]:
+    """Mean and deviation (above 0) of the cosine of a pair of these modalities that does not belong together."""
+    mean, std = card.null.get(one, {}).get(other, _NULL[one, other])
+    return mean, max(std, 1e-6)
+
+
 def standardised(card: ModelCard, modality: Modality, cosine: Floats) -> Floats:
     """Cosines (C, V) of such a query to rows of the views, as deviations above the null; NaN stays NaN."""
-    z = np.empty_like(cosine)
-    for column, view in enumerate(VIEWS):
-        row = "image" if view == "image" else "text"
-        mean, std = card.null.get(modality, {}).get(row, _NULL[modality, row])
-        z[:, column] = (cosine[:, column] - mean) / max(std, 1e-6)
-    return z
+    mean, std = np.array([null(card, modality, modality_of(view)) for view in VIEWS], np.float32).T
+    return np.asarray((cosine - mean) / std)
 
 
 def logits(card: ModelCard, modality: Modality, z: Floats) -> NDArray[np.float64]:
     """(C, V) log odds that a row fits, by its z (C, V); NaN stays NaN."""
-    logit = np.empty(z.shape)
-    for column, view in enumerate(VIEWS):
-        row = "image" if view == "image" else "text"
-        slope, intercept = card.calibration.get(modality, {}).get(row, _CALIBRATION)
-        logit[:, column] = slope * z[:, column] + intercept + math.log(FITTING_PER_WANTED)
-    return logit
+    lines = card.calibration.get(modality, {})
+    slope, intercept = np.array([lines.get(modality_of(view), _CALIBRATION) for view in VIEWS]).T
+    return np.asarray(slope * z + intercept + math.log(FITTING_PER_WANTED))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion import lists
-from mmsearch.retrieval.fusion.nulls import logits, standardised
+from mmsearch.retrieval.fusion.nulls import logits, modality_of, null, standardised
 
 Array = Any  # NumPy's array at query time, torch's tensor in training
 Floats = NDArray[np.float32]
@@ -123,15 +124,12 @@ def agreement(card: ModelCard, vectors: Floats, present: NDArray[np.bool_]) -> F
     A caption that belongs to another photo disagrees with its own.
     """
     total, count = np.zeros(present.shape, np.float32), np.zeros(present.shape, np.float32)
-    for column, view in enumerate(VIEWS):
-        for other in range(len(VIEWS)):
-            both = present[:, column] & present[:, other]
-            if other == column or not both.any():
-                continue
-            cosine = np.full(present.shape, np.nan, np.float32)
-            cosine[both, other] = (vectors[both, column] * vectors[both, other]).sum(axis=-1)
-            z = standardised(card, "image" if view == "image" else "text", cosine)
-            total[both, column] += z[both, other]
+    for one, other in combinations(range(len(VIEWS)), 2):
+        both = np.flatnonzero(present[:, one] & present[:, other])
+        cosine = np.einsum("cd,cd->c", vectors[both, one], vectors[both, other])
+        mean, std = null(card, modality_of(VIEWS[one]), modality_of(VIEWS[other]))
+        for column in (one, other):
+            total[both, column] += (cosine - mean) / std
             count[both, column] += 1
     total /= np.maximum(count, 1)
     return total
