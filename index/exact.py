@@ -69,6 +69,9 @@ class ExactStore:
             store._ids, store._vectors = stored["ids"], stored["vectors"]
         return store
 
+    def close(self) -> None:
+        """Give back what is held beside the vectors: nothing."""
+
 
 def check_dim(vectors: NDArray[np.float32], dim: int) -> None:
     """DimensionMismatch unless vectors are (N, dim)."""

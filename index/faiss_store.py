@@ -16,7 +16,7 @@ from mmsearch.index.vectors import PADDING_ID, Neighbours
 _MARGIN = 32
 
 # Scores closer than this may be ties: FAISS adds up in another order than `cosines`.
-_ROUNDING = 1e-5
+ROUNDING = 1e-5
 
 
 class FaissStore:
@@ -58,14 +58,20 @@ class FaissStore:
     def _fetch(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Ids (Q, M) among which are the k best of each query and all that tie with the last of them."""
         fetched = k + _MARGIN
-        parameters = None if allowed is None else _only(allowed)
         while True:
-            scores, ids = self._index.search(queries, fetched, params=parameters)
-            # A list that is not full holds all there is.
-            is_full = ids[:, -1] != PADDING_ID
-            if not np.any(is_full & (scores[:, k - 1] - scores[:, -1] < _ROUNDING)):
-                return np.asarray(ids, np.int64)
+            found, rounding = self._nearest(queries, fetched, allowed)
+            # A list that is not full holds all there is: its last score is -inf.
+            if not np.any(found.scores[:, -1] > found.scores[:, k - 1] - rounding):
+                return found.ids
             fetched *= 4
+
+    def _nearest(
+        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[Neighbours, float]:
+        """At least count rows with the best scores, and how close two of these scores may be and yet tie."""
+        parameters = None if allowed is None else _only(allowed)
+        scores, ids = self._index.search(queries, count, params=parameters)
+        return Neighbours(np.asarray(ids, np.int64), scores), ROUNDING
 
     def _rank(
         self, query: NDArray[np.float32], ids: NDArray[np.int64], k: int
@@ -85,7 +91,11 @@ class FaissStore:
 
     def ids(self) -> NDArray[np.int64]:
         """All stored ids (N,), ascending."""
-        return np.sort(_faiss().vector_to_array(self._index.id_map))
+        return np.sort(self._stored_ids())
+
+    def _stored_ids(self) -> NDArray[np.int64]:
+        """All stored ids (N,), in the order of the codes."""
+        return np.asarray(_faiss().vector_to_array(self._index.id_map), np.int64)
 
     def save(self, path: Path) -> None:
         """Write everything into the file path."""
@@ -102,6 +112,9 @@ class FaissStore:
         store.dim = store._index.d
         store._is_mapped = True
         return store
+
+    def close(self) -> None:
+        """Give back what is held beside the vectors: nothing."""
 
     def _own(self) -> None:
         """Copy a mapped index into memory; FAISS ends the process when a mapped one is changed."""

@@ -60,3 +60,6 @@ class VectorStore(Protocol):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what save wrote."""
+
+    def close(self) -> None:
+        """Give back device memory; the next search takes it again."""

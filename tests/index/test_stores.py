@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,15 @@ from mmsearch.index.faiss_store import FaissStore
 from mmsearch.index.vectors import VectorStore
 
 STORES: list[type[VectorStore]] = [ExactStore, FaissStore]
+if find_spec("torch"):
+    from tests.index.gpu_stores import FlatStore, TorchStore
+
+    # The stores of a GPU, on the CPU: the one that torch searches, and the one with a stand-in for FAISS.
+    STORES += [TorchStore, FlatStore]
 
 # How far a cosine may be from that of the float64 oracle, by what the store keeps. The vectors of these
 # tests are float16 values, so that no store loses anything by rounding.
-TOLERANCE: dict[type[VectorStore], float] = {ExactStore: 1e-6, FaissStore: 1e-6}
+TOLERANCE: dict[type[VectorStore], float] = dict.fromkeys(STORES, 1e-6)
 
 every_store = pytest.mark.parametrize("store_class", STORES)
 

@@ -1,0 +1,191 @@
+"""The store of a library whose searches run on a GPU. What it holds and saves is that of the CPU's store."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index import faiss_gpu
+from mmsearch.index.faiss_gpu import FaissScan
+from mmsearch.index.faiss_store import FaissStore
+from mmsearch.index.torch_exact import TorchScan
+from mmsearch.index.vectors import Neighbours
+
+Form = Literal["torch", "flat", "ivfpq", "cagra", "host"]
+
+# Below this torch searches in well under a millisecond, and to try FAISS would take seconds.
+FAISS_FROM = 50_000
+
+# Reading so many bytes takes some ten milliseconds: beyond, a search that leaves most of them out is worth its loss.
+_SCANNED_BYTES = 20_000_000_000
+
+# The towers and the products of a search need memory, too.
+_USABLE = 0.8
+
+_GRAPH_BYTES = 64 * 4 + 128 * 8  # a row's edges, and those among which they are chosen while the graph is made
+_CHUNK = 100_000
+
+
+def choose(rows: int, dim: int, free_bytes: int, can: Collection[Form]) -> Form:
+    """How rows vectors are best held on a GPU with free_bytes, by what FAISS can do there; `host` for not at all.
+
+    Exactly as long as that is quick and fits; then by a graph, then by coarse codes, whose answers are nearly those.
+    """
+    room = _USABLE * free_bytes
+    exact: Form = "flat" if "flat" in can else "torch"
+    exact_bytes = 2 * rows * dim
+    if exact_bytes <= min(room, _SCANNED_BYTES):
+        return exact
+    if "cagra" in can and 2 * exact_bytes + rows * _GRAPH_BYTES <= room:
+        return "cagra"
+    if exact_bytes <= room:
+        return exact
+    if "ivfpq" in can and rows * (faiss_gpu.code_bytes(dim) + 12) <= room:
+        return "ivfpq"
+    return "host"
+
+
+def on_device(device: str) -> type[DeviceStore]:
+    """The store class whose searches run on a device, `cuda:N` (or `cpu`, by the same code)."""
+    return type(f"DeviceStore[{device}]", (DeviceStore,), {"device": device})
+
+
+class DeviceStore(FaissStore):
+    """FaissStore with a copy of its vectors on a device, which names the rows that FaissStore then scores.
+
+    The copy is made at the first search. What is added later is searched exactly beside it, what is removed is passed
+    over, until a quarter has changed and the next search makes another. Answers are those of FaissStore, save where
+    `choose` holds the vectors coarsely. Where the device has no room, FaissStore itself searches, after a warning.
+    """
+
+    device: ClassVar[str] = "cpu"
+
+    _base: FaissScan | None = None
+    _fresh: TorchScan | None = None
+    _has_room: bool = True
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
+        super().add(ids, vectors)
+        if self._fresh is not None:
+            fresh = self._fresh
+            self._attempt(lambda: fresh.add(ids, vectors))
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove the vectors of ids (N,); ids that are not stored are passed over."""
+        super().remove(ids)
+        for scan in self._scans():
+            scan.remove(ids)
+
+    def close(self) -> None:
+        """Give back the device's memory; the next search takes it again."""
+        for scan in self._scans():
+            scan.close()
+        self._base = self._fresh = None
+
+    def _nearest(
+        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[Neighbours, float]:
+        if self._is_worn():
+            self.close()
+        if self._fresh is None and self._has_room:
+            self._attempt(self._fill)
+        found: list[Neighbours | None] = [None]
+        if self._fresh is not None:
+            self._attempt(lambda: found.append(self._found(queries, count, allowed)))
+        if found[-1] is None:
+            return super()._nearest(queries, count, allowed)
+        return found[-1], max(scan.rounding for scan in self._scans())
+
+    def _scans(self) -> list[FaissScan | TorchScan]:
+        return [scan for scan in (self._base, self._fresh) if scan is not None]
+
+    def _is_worn(self) -> bool:
+        if self._base is None or self._fresh is None:
+            return False
+        held = len(self._base) + self._base.dead
+        return len(self._fresh) + self._base.dead > max(FAISS_FROM, held // 4)
+
+    def _fill(self) -> None:
+        """Copy what is stored to the device."""
+        form = choose(len(self), self.dim, free_bytes(self.device), self._can())
+        if form == "host":
+            raise MemoryError(f"{len(self)} vectors of {self.dim} dimensions do not fit")
+        fresh = TorchScan(self.dim, self.device)
+        if form == "torch":
+            for ids, vectors in self._chunks():
+                fresh.add(ids, vectors)
+        else:
+            self._base = self._frozen(form)
+        self._fresh = fresh
+
+    def _can(self) -> Collection[Form]:
+        """What FAISS can hold on the device. It is only tried where it would be used."""
+        if not self.device.startswith("cuda") or len(self) < FAISS_FROM:
+            return ()
+        found = faiss_gpu.forms(self._faiss())
+        return found if found and faiss_gpu.fault(_number(self.device)) is None else ()
+
+    @staticmethod
+    def _faiss() -> Any:
+        import faiss
+
+        return faiss
+
+    def _frozen(self, form: faiss_gpu.Form) -> FaissScan:
+        index = faiss_gpu.build(
+            self._faiss(), form, _number(self.device), self.dim, len(self), lambda: (part for _, part in self._chunks())
+        )
+        return FaissScan(self._stored_ids(), index, form)
+
+    def _chunks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """All that is stored, ids (n,) and vectors (n, D) at a time, in the order of _stored_ids."""
+        ids = self._stored_ids()
+        for start in range(0, len(ids), _CHUNK):
+            part = ids[start : start + _CHUNK]
+            yield part, self._index.index.reconstruct_n(start, len(part))
+
+    def _found(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Neighbours | None:
+        """What the copy on the device finds; None where it cannot find so many."""
+        found = [scan.nearest(queries, count, allowed) for scan in self._scans()]
+        if any(each is None for each in found):
+            return None
+        return _merged([each for each in found if each is not None])
+
+    def _attempt(self, work: Callable[[], Any]) -> None:
+        """Do what takes device memory; where there is not enough, search without the device from now on."""
+        try:
+            work()
+        except (MemoryError, RuntimeError) as error:  # what torch and FAISS raise is a RuntimeError
+            self.close()
+            self._has_room = False
+            warnings.warn(
+                f"searching {len(self)} vectors on the CPU, not on {self.device}: {error}", RuntimeWarning, stacklevel=2
+            )
+
+
+def free_bytes(device: str) -> int:
+    """The memory that is free on a device; without end for the CPU."""
+    if not device.startswith("cuda"):
+        return 1 << 62
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free)
+
+
+def _merged(found: list[Neighbours]) -> Neighbours:
+    """The best of several lists for the same queries, as long as the longest of them."""
+    width = max(each.ids.shape[1] for each in found)
+    ids = np.concatenate([each.ids for each in found], axis=1)
+    scores = np.concatenate([each.scores for each in found], axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+    return Neighbours(np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1))
+
+
+def _number(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
