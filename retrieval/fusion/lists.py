@@ -59,11 +59,14 @@ def share_of_best(values: Floats) -> Floats:
 def centroid(vectors: Floats, values: Floats) -> Floats:
     """(C, V) cosine of each row to the mean of the rows of its column with the greatest values (Rocchio's feedback).
 
-    vectors: (C, V, D) unit rows. A row is left out of the mean that it is compared with.
+    vectors: (C, V, D) unit rows. A row is left out of the mean that it is compared with; alone it has 0.
     """
     out = np.full(values.shape, np.nan, np.float32)
     for column in range(values.shape[1]):
         has = np.flatnonzero(~np.isnan(values[:, column]))
+        if len(has) < 2:
+            out[has, column] = 0.0
+            continue
         rows, found = vectors[has, column], values[has, column]
         least = np.sort(found)[-CENTROID_OF] if len(found) > CENTROID_OF else -np.inf
         own = (found >= least).astype(np.float32)
