@@ -8,9 +8,10 @@ from mmsearch.index import schema
 from mmsearch.index.judgements import Judgements
 from mmsearch.index.ledger import Ledger
 from mmsearch.index.upkeep import Upkeep
+from mmsearch.index.words import Words
 
 
-class Catalog(Upkeep, Ledger, Judgements):
+class Catalog(Upkeep, Ledger, Judgements, Words):
     """Roots, items, rows with their vectors, judgements, and notes. Made by `Catalog.open`; usable from many threads.
 
     Every method is one transaction: done wholly when it returns, and not at all when it raises.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.faiss_store import FaissStore
 from mmsearch.index.items import VIEWS, ItemFilter, View
+from mmsearch.index.lexicon import Lexicon
 from mmsearch.index.rows import GravesGone
 from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
 from mmsearch.index.vectors import Neighbours, VectorStore
@@ -38,12 +39,14 @@ class _Held:
 class Indexes:
     """Searches the views of a catalogue. Every call first takes in what was committed since the last one.
 
+    lexicon: searches the words of its texts and names.
     Usable from many threads, one at a time, and beside another process that indexes.
     """
 
     def __init__(
         self, catalog: Catalog, directory: Path, dim: int, store_class: type[VectorStore] = FaissStore
     ) -> None:
+        self.lexicon = Lexicon(catalog)
         self._catalog = catalog
         self._dim = dim
         self._store_class = store_class

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
 
@@ -15,10 +16,30 @@ from mmsearch.index import schema
 from mmsearch.index.contents import among, item_of, select_items
 from mmsearch.index.database import Database
 from mmsearch.index.errors import LibraryDamaged
-from mmsearch.index.items import ItemFilter, StoredRow, View
+from mmsearch.index.items import VIEWS, ItemFilter, StoredRow, View
 from mmsearch.index.vectors import PADDING_ID
 
 GRAVES_FLOOR_KEY = "graves_floor"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFacts:
+    """What is known of N rows.
+
+    owners:     (N,) int64 item ids, -1 where the row is not stored.
+    views:      (N,) int64 place of the row's view in VIEWS.
+    hubness:    (N,) float32, NaN where it is not measured yet.
+    characters: (N,) int64 length of the row's text.
+    """
+
+    owners: NDArray[np.int64]
+    views: NDArray[np.int64]
+    hubness: NDArray[np.float32]
+    characters: NDArray[np.int64]
+
+
+# The facts of a row that is not stored.
+_GONE = (PADDING_ID, VIEWS[0], None, 0)
 
 
 class GravesGone(LookupError):
@@ -96,13 +117,20 @@ class Rows(Database):
             found = connection.execute(query.order_by(schema.rows.c.id)).mappings()
             return [(_stored_row(row), unpack(row["vector"])) for row in found]
 
-    def owners(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The item id of each of row_ids (N,), -1 where the row is not stored."""
+    def facts(self, row_ids: NDArray[np.int64]) -> RowFacts:
+        """What candidates need to know of rows, in the order of row_ids (N,)."""
         columns = schema.rows.c
+        wanted = select(columns.id, columns.item_id, columns.view, columns.hubness, func.length(columns.text))
         with self._reading() as connection:
-            found = connection.execute(select(columns.id, columns.item_id).where(among(columns.id, row_ids.tolist())))
-            owner = {row.id: row.item_id for row in found}
-        return np.array([owner.get(id_, PADDING_ID) for id_ in row_ids.tolist()], np.int64)
+            found = connection.execute(wanted.where(among(columns.id, row_ids.tolist())))
+            known = {id_: fact for id_, *fact in found}
+        facts = [known.get(id_, _GONE) for id_ in row_ids.tolist()]
+        return RowFacts(
+            owners=np.array([owner for owner, *_ in facts], np.int64),
+            views=np.array([VIEWS.index(view) for _, view, *_ in facts], np.int64),
+            hubness=np.array([np.nan if value is None else value for *_, value, _ in facts], np.float32),
+            characters=np.array([characters for *_, characters in facts], np.int64),
+        )
 
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""
@@ -123,6 +151,11 @@ class Rows(Database):
             if not items.is_open:
                 query = query.where(among(schema.rows.c.item_id, _matching_items(connection, items)))
             return np.array(connection.scalars(query).all(), np.int64)
+
+    def select_items(self, items: ItemFilter) -> NDArray[np.int64]:
+        """Ids (N,), ascending, of the items that pass a filter."""
+        with self._reading() as connection:
+            return np.array(sorted(_matching_items(connection, items)), np.int64)
 
 
 def unpack(blob: bytes) -> NDArray[np.float16]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from mmsearch.index import words_schema
 from mmsearch.index.errors import LibraryDamaged, SchemaTooNew
 
 VERSION_KEY = "schema_version"
@@ -42,6 +43,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "query TEXT NOT NULL, is_good BOOLEAN NOT NULL, judged_at TEXT NOT NULL, PRIMARY KEY (id), "
         "UNIQUE (root_id, path, query), FOREIGN KEY(root_id) REFERENCES roots (id) ON DELETE CASCADE)",
     ),
+    ("ALTER TABLE rows ADD COLUMN hubness FLOAT", *words_schema.STATEMENTS),
 )
 
 
@@ -113,6 +115,7 @@ rows = Table(
     Column("end_s", Float),
     Column("char_start", Integer),
     Column("char_end", Integer),
+    Column("hubness", Float),  # NULL until it is measured
     Index("rows_by_item", "item_id", "view"),
     Index("rows_by_view", "view"),
     sqlite_autoincrement=True,
@@ -216,6 +219,8 @@ def migrate(connection: Connection, path: Path) -> None:
     known = known_version()
     if found is None:
         tables.create_all(connection)
+        for statement in words_schema.STATEMENTS:
+            connection.exec_driver_sql(statement)
         connection.execute(insert(meta), {"key": VERSION_KEY, "value": str(known)})
         return
     if found > known:

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, table, text
 
-from mmsearch.index import schema
+from mmsearch.index import schema, words
 from mmsearch.index.contents import UNEMBEDDED_DIGEST, Contents, among, item_of, select_items
 from mmsearch.index.errors import LibraryDamaged
 from mmsearch.index.items import VIEWS, Counts
 from mmsearch.index.rows import GRAVES_FLOOR_KEY, Rows, unpack
+from mmsearch.index.words_schema import REMAIN_KEY
 
 # Rounding to float16 moves the length of a unit vector by less than this.
 _LENGTH_TOLERANCE = 2e-3
@@ -54,6 +55,7 @@ class Upkeep(Contents, Rows):
             with self._reading() as connection:
                 return [
                     *(f"the catalogue is damaged: {fault}" for fault in _faults(connection)),
+                    *words.faults(connection),
                     *(f"{child} {id_} has lost its {parent}" for child, id_, parent in _orphans(connection)),
                     *(f"{path}: {reason}" for _, path, reason in _damaged_items(connection)),
                 ]
@@ -70,6 +72,9 @@ class Upkeep(Contents, Rows):
             for child, id_, parent in _orphans(connection):
                 connection.execute(delete(table(child)).where(text("rowid = :id")), {"id": id_})
                 done.append(f"{child} {id_}, which had lost its {parent}, was removed")
+            if words.faults(connection):
+                words.refill(connection)
+                done.append("the index of words was made anew")
             for item_id, path, reason in _damaged_items(connection):
                 connection.execute(delete(schema.items).where(schema.items.c.id == item_id))
                 done.append(f"{path} was removed, to be read again by the next `mmsearch index`: {reason}")
@@ -81,6 +86,9 @@ class Upkeep(Contents, Rows):
         Where another process reads for long, the graves stay, and so does what the next call has to do.
         """
         if self._has_remains():
+            with self._writing() as connection:
+                words.merge(connection)
+                connection.execute(delete(schema.meta).where(schema.meta.c.key == REMAIN_KEY))
             # secure_delete wipes what is deleted, but not the copies that rearranged pages leave behind.
             self._alone("VACUUM")
         # (whether something stood in the way, pages in the log, pages moved)
@@ -97,9 +105,10 @@ class Upkeep(Contents, Rows):
                 connection.execute(delete(schema.graves).where(schema.graves.c.seq <= last))
 
     def _has_remains(self) -> bool:
-        # Every removed row left a grave, and graves go last.
+        # Every removed row left a grave, and graves go last; a removed item without rows left a note.
+        noted = exists().where(schema.meta.c.key == REMAIN_KEY)
         with self._reading() as connection:
-            return bool(connection.scalar(select(exists().select_from(schema.graves))))
+            return bool(connection.scalar(select(exists().select_from(schema.graves) | noted)))
 
 
 def _is_uncaptioned() -> ColumnElement[bool]:

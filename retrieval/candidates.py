@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.exact import cosines
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
+from mmsearch.index.lexicon import Matches, bm25
+from mmsearch.index.rows import RowFacts
 from mmsearch.index.vectors import PADDING_ID
 
 EVERYTHING = ItemFilter()
@@ -26,8 +29,8 @@ class Candidates:
     cosine:  (C, V) float32 of that row to the query, NaN where the item lacks the view.
     hubness: (C, V) float32 of that row, NaN where the item lacks the view or it is not measured yet.
     words:   (C, V) float32 BM25 of the view's best text to the query's words, 0 where they share none; NaN where
-             the item lacks the view, and always for `image`.
-    name:    (C,) float32 BM25 of the item's path, title and tags to the query's words, 0 where they share none.
+             the item lacks the view, and always for `image`. Best of the row above and of those found by words.
+    name:    (C,) float32 weight of the query's words that the item's path, title or tags hold, 0 where none.
     vectors: (C, V, D) float32 of the rows, 0 where the item lacks the view.
     """
 
@@ -52,6 +55,44 @@ class Ranking:
     cosine: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Ids of what may be found, ascending; None where everything may."""
+
+    rows: Mapping[View, NDArray[np.int64] | None]
+    texts: NDArray[np.int64] | None = None
+    items: NDArray[np.int64] | None = None
+
+    @classmethod
+    def by(cls, catalog: Catalog, only: ItemFilter) -> Self:
+        """What passes a filter."""
+        if only.is_open:
+            return cls(dict.fromkeys(VIEWS))
+        rows = {view: catalog.select(view, only) for view in VIEWS}
+        return cls(rows, np.concatenate(list(rows.values())), catalog.select_items(only))
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What shares words with a query, rows by their texts and items by their names.
+
+    rows:  (R,) int64 ids of the rows that share the most, best first; facts: what is known of them.
+    items: (I,) int64 ids of the items whose names share the most, best first.
+    """
+
+    texts: Matches
+    names: Matches
+    rows: NDArray[np.int64]
+    facts: RowFacts
+    items: NDArray[np.int64]
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """(<= R,) the items of the rows, best first, without those of rows that were deleted meanwhile."""
+        kept: NDArray[np.int64] = self.facts.owners[self.facts.owners != PADDING_ID]
+        return kept
+
+
 def gather(
     catalog: Catalog,
     indexes: Indexes,
@@ -62,21 +103,20 @@ def gather(
 ) -> Iterator[Candidates]:
     """Candidates for each of Q queries, one after the other: targets (Q, D) are their vectors, words what they say.
 
-    Of each view the best `depth` rows are looked at, and `depth` items are short-listed out of all of them, of those
-    that pass the filter. A query's candidates do not depend on the others beside it.
+    Of each view the best `depth` rows are looked at, and as many rows and items that share words with the query;
+    `depth` items are short-listed out of all of them, of those that pass the filter. A query's candidates do not
+    depend on the others beside it.
     """
-    allowed = None if only.is_open else {view: catalog.select(view, only) for view in VIEWS}
-    found = {
-        view: indexes.search(view, targets, depth, None if allowed is None else allowed[view])
-        for view in VIEWS
-        if indexes.count(view)
-    }
-    for at, target in enumerate(targets):
+    allowed = Allowed.by(catalog, only)
+    found = {view: indexes.search(view, targets, depth, allowed.rows[view]) for view in VIEWS if indexes.count(view)}
+    for at, (target, text) in enumerate(zip(targets, words, strict=True)):
         rows = {view: near.ids[at][near.ids[at] != PADDING_ID] for view, near in found.items()}
         scores = {view: near.scores[at] for view, near in found.items()}
         rankings = _with_owners(catalog, rows, scores)
-        items = shortlist([ranking.owners for ranking in rankings.values()], depth)
-        yield _completed(catalog, indexes, items, target, rankings)
+        spoken = _spoken(catalog, indexes, text, depth, allowed)
+        lists = [ranking.owners for ranking in rankings.values()]
+        items = shortlist([*lists, spoken.owners, spoken.items], depth)
+        yield _completed(catalog, indexes, items, target, rankings, spoken)
 
 
 def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int64]:
@@ -102,10 +142,16 @@ def _with_owners(
     """The rows of each view's list that still have an owner: another process may have deleted some meanwhile."""
     rankings = {}
     for view, ids in rows.items():
-        owners = catalog.owners(ids)
+        owners = catalog.facts(ids).owners
         kept = owners != PADDING_ID
         rankings[view] = Ranking(ids[kept], owners[kept], scores[view][: len(ids)][kept])
     return rankings
+
+
+def _spoken(catalog: Catalog, indexes: Indexes, words: str, depth: int, allowed: Allowed) -> Spoken:
+    texts, names = indexes.lexicon.texts(words), indexes.lexicon.names(words)
+    rows = texts.best(depth, allowed.texts)
+    return Spoken(texts, names, rows, catalog.facts(rows), names.best(depth, allowed.items))
 
 
 def _completed(
@@ -114,24 +160,54 @@ def _completed(
     items: NDArray[np.int64],
     target: NDArray[np.float32],
     rankings: Mapping[View, Ranking],
+    spoken: Spoken,
 ) -> Candidates:
-    """Items with all their views, so that none is judged on less than it has."""
-    shape = (len(items), len(VIEWS))
-    rows = np.full(shape, PADDING_ID, np.int64)
-    cosine = np.full(shape, np.nan, np.float32)
-    vectors = np.zeros((*shape, len(target)), np.float32)
+    """Items with all their views, so that none is judged on less than it has. One without any row is left out."""
+    rows, cosine = _best_rows(catalog, indexes, items, target, rankings)
+    kept = (rows != PADDING_ID).any(axis=1)  # a sound without a caption has a name, and nothing to show for it
+    items, rows, cosine = items[kept], rows[kept], cosine[kept]
+    vectors = np.zeros((*rows.shape, len(target)), np.float32)
+    for column, view in enumerate(VIEWS):
+        has = rows[:, column] != PADDING_ID
+        vectors[has, column] = indexes.vectors(view, rows[has, column])
+    facts = catalog.facts(rows.ravel())
+    words = bm25(spoken.texts.at(rows.ravel()), facts.characters).reshape(rows.shape)
+    words[np.isnan(cosine)] = np.nan
+    words[:, VIEWS.index("image")] = np.nan
+    _raise_to_best(items, words, spoken)
+    return Candidates(items, rows, cosine, facts.hubness.reshape(rows.shape), words, spoken.names.at(items), vectors)
+
+
+def _best_rows(
+    catalog: Catalog,
+    indexes: Indexes,
+    items: NDArray[np.int64],
+    target: NDArray[np.float32],
+    rankings: Mapping[View, Ranking],
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The row (C, V) of each view that is nearest to the target, -1 where there is none, and its cosine (C, V)."""
+    rows = np.full((len(items), len(VIEWS)), PADDING_ID, np.int64)
+    cosine = np.full(rows.shape, np.nan, np.float32)
     for view, ranking in rankings.items():
         column = VIEWS.index(view)
         _keep_best(items, rows[:, column], cosine[:, column], ranking)
         lacking = items[rows[:, column] == PADDING_ID]
-        more_rows, more_owners = catalog.rows_of_items(lacking, view)
-        more_cosine = cosines(indexes.vectors(view, more_rows), target)
-        _keep_best(items, rows[:, column], cosine[:, column], Ranking(more_rows, more_owners, more_cosine))
-        has = rows[:, column] != PADDING_ID
-        vectors[has, column] = indexes.vectors(view, rows[has, column])
-    hubness = np.full(shape, np.nan, np.float32)
-    lexical = np.where(np.isnan(cosine) | (np.array(VIEWS) == "image"), np.float32(np.nan), np.float32(0))
-    return Candidates(items, rows, cosine, hubness, lexical, np.zeros(len(items), np.float32), vectors)
+        more, owners = catalog.rows_of_items(lacking, view)
+        _keep_best(
+            items,
+            rows[:, column],
+            cosine[:, column],
+            Ranking(more, owners, cosines(indexes.vectors(view, more), target)),
+        )
+    return rows, cosine
+
+
+def _raise_to_best(items: NDArray[np.int64], words: NDArray[np.float32], spoken: Spoken) -> None:
+    """Let the texts that the words brought up count where they say more than the rows that the vector chose."""
+    at_hand = np.isin(spoken.facts.owners, items)
+    places = np.searchsorted(items, spoken.facts.owners[at_hand])
+    scores = bm25(spoken.texts.at(spoken.rows), spoken.facts.characters)[at_hand]
+    np.fmax.at(words, (places, spoken.facts.views[at_hand]), scores)
 
 
 def _keep_best(

@@ -133,14 +133,22 @@ def test_describe_tells_of_rows_and_leaves_out_unknown_ones(catalog: Catalog, ro
     assert found[first].item == catalog.item_at(Path("/photos/a.jpg"))
 
 
-def test_owners_are_the_items_of_rows(catalog: Catalog, root: Root) -> None:
-    catalog.record([photo(root.id, name, row(), row("caption")) for name in ("a.jpg", "b.jpg")])
+def test_facts_tell_of_rows_in_the_order_asked_for(catalog: Catalog, root: Root) -> None:
+    catalog.record(
+        [photo(root.id, name, row("caption", text="four"), row("text", hubness=0.5)) for name in ("a.jpg", "b.jpg")]
+    )
     a, b = (catalog.known(root.id)[name].item_id for name in ("a.jpg", "b.jpg"))
-    first, second = row_ids(catalog)
-    owners = catalog.owners(ids(second, 999, first))
-    assert owners.tolist() == [b, -1, a]
-    assert owners.dtype == np.int64
-    assert catalog.owners(ids()).shape == (0,)
+    facts = catalog.facts(ids(3, 999, 2))
+    assert facts.owners.tolist() == [b, -1, a]
+    assert facts.views[[0, 2]].tolist() == [1, 2]
+    np.testing.assert_array_equal(facts.hubness, np.array([np.nan, np.nan, 0.5], np.float32))
+    assert facts.characters.tolist() == [4, 0, 0]
+
+
+def test_facts_of_no_rows_are_empty(catalog: Catalog) -> None:
+    facts = catalog.facts(ids())
+    assert facts.owners.shape == facts.views.shape == facts.hubness.shape == facts.characters.shape == (0,)
+    assert [str(each.dtype) for each in (facts.owners, facts.hubness)] == ["int64", "float32"]
 
 
 def test_rows_of_items_are_those_of_one_view(catalog: Catalog, root: Root) -> None:

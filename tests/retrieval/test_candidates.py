@@ -43,7 +43,7 @@ def best_rows(catalog: Catalog, query: np.ndarray) -> dict[tuple[int, View], tup
     best: dict[tuple[int, View], tuple[float, int]] = {}
     for view in VIEWS:
         ids, vectors = catalog.rows_after(view, 0, 10_000)
-        for id_, owner, score in zip(ids, catalog.owners(ids), vectors.astype(np.float32) @ query, strict=True):
+        for id_, owner, score in zip(ids, catalog.facts(ids).owners, vectors.astype(np.float32) @ query, strict=True):
             known = best.get((int(owner), view), (-np.inf, 0))
             best[int(owner), view] = max(known, (float(score), -int(id_)))
     return {key: (score, -id_) for key, (score, id_) in best.items()}
@@ -68,7 +68,7 @@ def test_the_best_item_of_every_view_is_a_candidate(catalog: Catalog, indexes: I
     for view in VIEWS:
         ids, vectors = catalog.rows_after(view, 0, 10_000)
         nearest = ids[np.argsort(-(vectors.astype(np.float32) @ query))[:depth]]
-        assert set(catalog.owners(nearest).tolist()) <= set(found.items.tolist())
+        assert set(catalog.facts(nearest).owners.tolist()) <= set(found.items.tolist())
 
 
 def test_the_vectors_are_those_of_the_rows(catalog: Catalog, indexes: Indexes) -> None:
