@@ -36,9 +36,9 @@ def _has_format(value: str, known: str) -> bool:
 
 def device_name(value: str) -> str:
     """value unchanged, if it names a device; otherwise a usage error."""
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+    if re.fullmatch(r"auto|cpu|cuda|cuda:\d+(,cuda:\d+)*", value):
         return value
-    raise typer.BadParameter(f"{value!r} is not a device; write auto, cpu, cuda or cuda:N.")
+    raise typer.BadParameter(f"{value!r} is not a device; write auto, cpu, cuda, cuda:N or cuda:N,cuda:M.")
 
 
 def known_kinds(values: Sequence[str] | None) -> tuple[Kind, ...]:

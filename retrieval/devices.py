@@ -14,6 +14,9 @@ import numpy as np
 
 from mmsearch.index.errors import DeviceUnavailable, UsageError
 
+# How a device is named: what `choose` takes.
+DEVICE = r"auto|cpu|cuda|cuda:\d+(,cuda:\d+)*"
+
 State = Literal["ok", "missing", "broken"]
 
 # One of these is there wherever an NVIDIA driver is loaded; /dev/dxg is the one of Windows' Linux.
@@ -31,20 +34,26 @@ class Finding(NamedTuple):
 
 
 def choose(device: str) -> str:
-    """`cpu` or `cuda:N` for auto, cpu, cuda or cuda:N; auto is the first GPU that works, else the CPU.
+    """Where to compute for auto, cpu, cuda, cuda:N or several of the last: `cpu`, `cuda:N` or `cuda:0,cuda:1`.
+
+    cuda is every GPU that torch can use; auto is that where there is one, else the CPU.
 
     DeviceUnavailable where a wanted GPU is not there, UsageError for anything else.
     """
     if device == "cpu":
         return device
-    if device == "auto":
-        return "cpu" if _fault(0) else "cuda:0"
-    if not (named := re.fullmatch(r"cuda(?::(\d+))?", device)):
-        raise UsageError(f"there is no device {device!r}; there are auto, cpu, cuda and cuda:N")
-    index = int(named[1] or 0)
-    if fault := _fault(index):
+    if not re.fullmatch(DEVICE, device):
+        raise UsageError(f"there is no device {device!r}; there are auto, cpu, cuda, cuda:N and cuda:N,cuda:M")
+    if device in ("auto", "cuda"):
+        if not (fault := _fault(0)):
+            return ",".join(f"cuda:{index}" for index in range(_count()))
+        if device == "auto":
+            return "cpu"
         raise DeviceUnavailable(device=device, reason=fault)
-    return f"cuda:{index}"
+    for each in device.split(","):
+        if fault := _fault(int(each.removeprefix("cuda:"))):
+            raise DeviceUnavailable(device=each, reason=fault)
+    return ",".join(dict.fromkeys(device.split(",")))
 
 
 def diagnose() -> list[Finding]:
@@ -64,9 +73,15 @@ def _fault(index: int) -> str | None:
 
     if not torch.cuda.is_available():
         return "torch finds no GPU that it can use"
-    if index >= (count := torch.cuda.device_count()):
-        return f"the GPUs here are numbered 0 to {count - 1}"
+    if index >= _count():
+        return f"the GPUs here are numbered 0 to {_count() - 1}"
     return None
+
+
+def _count() -> int:
+    import torch
+
+    return int(torch.cuda.device_count())
 
 
 def _installed(name: str, otherwise: str) -> Finding:

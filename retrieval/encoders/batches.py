@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,15 +43,16 @@ def embed_texts(
     return unit_rows(np.add.reduceat(rows * lengths[:, None], firsts, axis=0))
 
 
-def embed_images(
-    pixels: NDArray[np.uint8], card: ModelCard, tower: Callable[[NDArray[np.uint8]], Rows], batch_size: int
-) -> Rows:
-    """(N, D) unit rows of N pictures (N, S, S, 3); tower maps at most batch_size of them to their rows."""
+def embed_images(pixels: Any, card: ModelCard, tower: Callable[[Any], Rows], batch_size: int) -> Rows:
+    """(N, D) unit rows of N pictures (N, S, S, 3); tower maps at most batch_size of them to their rows.
+
+    pixels: an array, or a tensor for a tower that takes tensors.
+    """
     side = card.preprocess.size
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != (side, side, 3):
+    dtype = str(pixels.dtype).removeprefix("torch.")
+    if dtype != "uint8" or tuple(pixels.shape[1:]) != (side, side, 3):
         raise UsageError(
-            f"the model {card.name} takes pictures as uint8 (N, {side}, {side}, 3), "
-            f"but got {pixels.dtype} {pixels.shape}"
+            f"the model {card.name} takes pictures as uint8 (N, {side}, {side}, 3), but got {dtype} {pixels.shape}"
         )
     rows = [tower(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)]
     return np.concatenate([np.empty((0, card.dim), np.float32), *rows])

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -69,7 +70,7 @@ def remove(name: str) -> None:
 
 
 def place(name: str, device: str) -> str:
-    """Where the model of that name computes: `cpu` or `cuda:N` for auto, cpu, cuda or cuda:N.
+    """Where the model of that name computes, as devices.choose says.
 
     A model without torch weights computes on the CPU. DeviceUnavailable where a GPU is asked for that
     cannot be had.
@@ -84,7 +85,7 @@ def place(name: str, device: str) -> str:
 
 
 def load(name: str, *, device: str = "auto", threads: int | None = None) -> Encoder:
-    """The encoder of the model of that name, where `place` says: torch on a GPU, else ONNX Runtime."""
+    """The encoder of the model of that name, where `place` says: torch on each GPU, else ONNX Runtime."""
     chosen = place(name, device)
     if chosen == "cpu":
         from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
@@ -92,7 +93,12 @@ def load(name: str, *, device: str = "auto", threads: int | None = None) -> Enco
         return OnnxEncoder(find(name), threads)
     from mmsearch.retrieval.encoders.torch_encoder import TorchEncoder
 
-    return TorchEncoder(find(name), chosen)
+    places = chosen.split(",")
+    if len(places) == 1:
+        return TorchEncoder(find(name), chosen)
+    from mmsearch.retrieval.encoders.spread_encoder import SpreadEncoder
+
+    return SpreadEncoder(card(name), [partial(TorchEncoder, find(name), each) for each in places])
 
 
 def _bundled() -> Path:

@@ -22,9 +22,12 @@ _WORD = re.compile(r"\s*\S+\s*")
 
 
 class Tokens:
-    """The text input of one model. Safe to use from several threads."""
+    """The text input of one model. Safe to use from several threads.
 
-    def __init__(self, model: ModelDirectory) -> None:
+    step: batches of any length are padded to a multiple of this many tokens, as far as the context allows.
+    """
+
+    def __init__(self, model: ModelDirectory, step: int = 1) -> None:
         try:
             self._tokenizer: Tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
         except Exception as error:  # nothing narrower: that is what tokenizers raises
@@ -35,6 +38,7 @@ class Tokens:
         self._pad_id = model.text.pad_id
         self._fills_context = model.text.pad == "context"
         self._context_length = model.card.context_length
+        self._step = step
 
     def encode(self, texts: Iterable[str]) -> list[list[int]]:
         """The tokens of each text, special tokens included, neither padded nor cut."""
@@ -50,7 +54,7 @@ class Tokens:
 
     def batch(self, passages: Sequence[list[int]]) -> NDArray[np.int64]:
         """(N, L) tokens of N passages, padded to the longest or to the context, as the model wants it."""
-        longest = min(max(map(len, passages)), self._context_length)
+        longest = min(-(-max(map(len, passages)) // self._step) * self._step, self._context_length)
         length = self._context_length if self._fills_context else longest
         padded = np.full((len(passages), length), self._pad_id, np.int64)
         for row, passage in zip(padded, passages, strict=True):

@@ -39,7 +39,7 @@ def test_a_device_is_handed_on(device: str) -> None:
 def test_what_is_no_device_is_refused(device: str) -> None:
     with pytest.raises(typer.BadParameter) as refused:
         device_name(device)
-    assert str(refused.value) == f"{device!r} is not a device; write auto, cpu, cuda or cuda:N."
+    assert str(refused.value) == f"{device!r} is not a device; write auto, cpu, cuda, cuda:N or cuda:N,cuda:M."
 
 
 def test_kinds_are_each_named_once() -> None:

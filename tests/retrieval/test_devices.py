@@ -49,14 +49,24 @@ def test_auto_without_a_driver_is_the_cpu_and_imports_no_torch(no_driver: None) 
     assert ("torch" in sys.modules) == before
 
 
-@pytest.mark.parametrize(("wanted", "chosen"), [("auto", "cuda:0"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")])
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ("auto", "cuda:0,cuda:1"),
+        ("cuda", "cuda:0,cuda:1"),
+        ("cuda:1", "cuda:1"),
+        ("cuda:1,cuda:0", "cuda:1,cuda:0"),
+        ("cuda:1,cuda:1", "cuda:1"),
+    ],
+)
 def test_a_gpu_is_chosen_where_there_is_one(two_gpus: None, wanted: str, chosen: str) -> None:
     assert devices.choose(wanted) == chosen
 
 
 def test_a_gpu_beyond_the_last_is_refused(two_gpus: None) -> None:
-    with pytest.raises(DeviceUnavailable, match="the GPUs here are numbered 0 to 1"):
-        devices.choose("cuda:2")
+    for wanted in ("cuda:2", "cuda:0,cuda:2"):
+        with pytest.raises(DeviceUnavailable, match="device cuda:2 cannot be used: the GPUs here are numbered 0 to 1"):
+            devices.choose(wanted)
 
 
 def test_a_gpu_that_torch_cannot_use_is_refused(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +90,11 @@ def test_a_gpu_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) ->
         devices.choose("cuda")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CPU"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CPU", "cuda:0,", "cuda:0,cpu"])
 def test_another_device_is_a_usage_error(device: str) -> None:
     with pytest.raises(UsageError) as caught:
         devices.choose(device)
-    assert str(caught.value) == f"there is no device {device!r}; there are auto, cpu, cuda and cuda:N"
+    assert str(caught.value) == f"there is no device {device!r}; there are auto, cpu, cuda, cuda:N and cuda:N,cuda:M"
 
 
 def test_the_diagnosis_runs_a_kernel_on_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

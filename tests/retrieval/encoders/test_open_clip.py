@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +22,14 @@ torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 pytest.importorskip("onnxscript")
 
-from mmsearch.index.errors import DeviceUnavailable, ModelInvalid  # noqa: E402
+from mmsearch.index.errors import ModelInvalid  # noqa: E402
 from mmsearch.retrieval.decode import photos  # noqa: E402
 from mmsearch.retrieval.encoders import exporting, model_directory, open_clip_tokenizer, registry, samples  # noqa: E402
 from mmsearch.retrieval.encoders.base import Encoder  # noqa: E402
 from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder  # noqa: E402
 from mmsearch.retrieval.encoders.open_clip_export import add, load, parse  # noqa: E402
-from mmsearch.retrieval.encoders.torch_encoder import Halving, TorchEncoder  # noqa: E402
+from mmsearch.retrieval.encoders.spread_encoder import SpreadEncoder  # noqa: E402
+from mmsearch.retrieval.encoders.torch_encoder import TorchEncoder  # noqa: E402
 from mmsearch.retrieval.encoders.towers import padding  # noqa: E402
 from mmsearch.retrieval.types import Preprocess  # noqa: E402
 
@@ -190,33 +193,49 @@ def test_torch_needs_torch_weights(tiny: Path) -> None:
         TorchEncoder(tiny, "cpu")
 
 
-class Cramped:
-    """A tower on a device that holds a few rows at once."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.tried: list[int] = []
-
-    def __call__(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        self.tried.append(len(batch))
-        if len(batch) > self.room:
-            raise torch.OutOfMemoryError
-        return batch.astype(np.float32)
+def test_half_the_precision_of_a_gpu_moves_no_row_far(added: Path) -> None:
+    full, half = TorchEncoder(added, "cpu"), TorchEncoder(added, "cpu", "pure_bf16")
+    assert (full.texts(TEXTS) * half.texts(TEXTS)).sum(axis=1).min() > 0.999
+    pixels = np.stack([photos.load(picture, full.card.preprocess) for picture in samples.pictures(8)])
+    assert (full.images(pixels) * half.images(pixels)).sum(axis=1).min() > 0.999
+    assert half.images(pixels).dtype == np.float32
 
 
-def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
-    tower = Cramped(room=3)
-    halving = Halving(tower, 16, "cuda:0")
-    batch = np.arange(20).reshape(10, 2)
-    np.testing.assert_array_equal(halving(batch), batch)
-    assert tower.tried == [10, 5, 2, 2, 2, 2, 2]
-    halving(batch)
-    assert tower.tried[7:] == [2] * 5
+def test_pictures_may_be_tensors(added: Path) -> None:
+    encoder = TorchEncoder(added, "cpu")
+    pixels = pictures(encoder, 3)
+    np.testing.assert_array_equal(encoder.images(torch.from_numpy(pixels)), encoder.images(pixels))
 
 
-def test_one_row_that_does_not_fit_is_an_error() -> None:
-    with pytest.raises(DeviceUnavailable, match="its memory does not hold the model and one input"):
-        Halving(Cramped(room=0), 4, "cuda:0")(np.zeros((4, 2)))
+def test_the_time_of_the_towers_is_counted(added: Path) -> None:
+    encoder = TorchEncoder(added, "cpu")
+    assert encoder.busy_s == 0
+    encoder.texts(["a"])
+    before = encoder.busy_s
+    encoder.images(pictures(encoder, 3))
+    assert 0 < before < encoder.busy_s
+
+
+def test_close_gives_the_weights_back(added: Path) -> None:
+    encoder = TorchEncoder(added, "cpu")
+    encoder.images(pictures(encoder, 1))
+    held = [weakref.ref(tower._module) for tower in encoder._towers]
+    encoder.close()
+    encoder.close()
+    gc.collect()
+    assert [module() for module in held] == [None, None]
+    with pytest.raises(RuntimeError, match="this encoder was closed"):
+        encoder.texts(["a"])
+
+
+def test_several_devices_give_the_rows_of_one_in_order(added: Path) -> None:
+    one = TorchEncoder(added, "cpu")
+    several = SpreadEncoder(one.card, [lambda: TorchEncoder(added, "cpu")] * 3)
+    texts = [f"{text} {i}" for i in range(9) for text in TEXTS]
+    np.testing.assert_allclose(several.texts(texts), one.texts(texts), atol=1e-5)
+    pixels = pictures(one, 50)
+    np.testing.assert_allclose(several.images(pixels), one.images(pixels), atol=1e-5)
+    several.close()
 
 
 def test_a_model_without_a_causal_mask_is_padded_to_its_context(tmp_path: Path) -> None:

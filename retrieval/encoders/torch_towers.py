@@ -1,0 +1,213 @@
+"""A torch module as a tower over arrays: on a device, in batches that fit it, in the way that is quickest there."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mmsearch.index.errors import DeviceUnavailable, UsageError
+
+Batch = NDArray[Any] | Tensor
+Rows = NDArray[np.float32]
+Way = Literal["auto", "eager", "graph", "compile"]
+
+# On a GPU of 80 GB a ViT-L-14 takes this many, and more at once are not quicker.
+FIRST_BATCH = 512
+
+# Less is within what two timings of the same thing differ by.
+_WORTH_IT = 0.97
+_TIMINGS = 5
+
+# How many rows fitted last, so that a second encoder of the same model does not run out of memory to learn it again.
+_fitted: dict[tuple[str, ...], int] = {}
+
+
+def way() -> Way:
+    """How towers run on a GPU, by MMSEARCH_TOWERS: `auto` (the default) measures once whether a CUDA graph is
+    quicker than launching kernels one by one; `eager`, `graph` and `compile` (minutes, at the first batch) say it."""
+    chosen = os.environ.get("MMSEARCH_TOWERS") or "auto"
+    if chosen not in ("auto", "eager", "graph", "compile"):
+        raise UsageError(f"MMSEARCH_TOWERS is {chosen!r}; there are auto, eager, graph and compile")
+    return cast(Way, chosen)
+
+
+class Halving:
+    """A tower over arrays, on as many rows at once as the device's memory allows.
+
+    size: how many rows that is, as far as is known.
+    name: of the device, the model and the tower; what fitted under a name is where the next one begins.
+    """
+
+    def __init__(self, tower: Callable[[Any], Rows], size: int, device: str, name: tuple[str, ...] = ()) -> None:
+        self._tower = tower
+        self._device = device
+        self._name = name
+        self.size = _fitted.get(name, size)
+
+    def __call__(self, batch: Batch) -> Rows:
+        """The rows (B, D) of batch (B, ...); DeviceUnavailable where not even one row fits."""
+        rows: list[Rows] = []
+        start = 0
+        while start < len(batch):
+            part = batch[start : start + self.size]
+            try:
+                rows.append(self._tower(part))
+                start += len(part)
+            except torch.OutOfMemoryError as error:
+                self._halve(len(part), error)
+        return np.concatenate(rows)
+
+    def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
+        if tried == 1:
+            raise DeviceUnavailable(
+                device=self._device, reason="its memory does not hold the model and one input"
+            ) from error
+        self.size = tried // 2
+        if self._name:
+            _fitted[self._name] = self.size
+        torch.cuda.empty_cache()
+
+
+class Tower:
+    """A module on a device as a function from arrays or tensors (B, ...) to rows (B, D). One call at a time.
+
+    graphed: the batch that a CUDA graph may be made for; None for no graph.
+    busy_s:  how long the device has computed, in seconds.
+    """
+
+    def __init__(self, module: nn.Module, device: str, graphed: int | None = None) -> None:
+        self._module = module.to(device)
+        self._device = torch.device(device)
+        self._graphed = graphed if self._on_gpu else None
+        self._runs: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
+        self._lock = Lock()
+        self.busy_s = 0.0
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._device.type == "cuda"
+
+    def __call__(self, batch: Batch) -> Rows:
+        """The rows (B, D) float32 of a batch; on a GPU torch.OutOfMemoryError where it does not fit."""
+        with self._lock, torch.inference_mode(), self._current():
+            inputs = self._taken(batch)
+            run = self._run(inputs)
+            with Stopwatch(self._device) as watch:
+                rows = run(inputs)
+            found = np.array(rows.float().cpu().numpy())  # waits for the device
+            self.busy_s += watch.seconds()
+            return found
+
+    def _current(self) -> AbstractContextManager[Any]:
+        return torch.cuda.device(self._device) if self._on_gpu else nullcontext()
+
+    def _taken(self, batch: Batch) -> Tensor:
+        """The batch on the device."""
+        if isinstance(batch, Tensor):
+            return batch.to(self._device)
+        inputs = torch.from_numpy(np.ascontiguousarray(batch))
+        if self._on_gpu:  # only pinned memory is copied without making the CPU wait
+            return inputs.pin_memory().to(self._device, non_blocking=True)
+        return inputs
+
+    def _run(self, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+        """How a batch of this shape is run: only full batches are worth a graph."""
+        if len(inputs) != self._graphed:
+            return self._module
+        shape = tuple(inputs.shape)
+        if shape not in self._runs:
+            self._runs[shape] = chosen(way(), self._module, inputs)
+        return self._runs[shape]
+
+
+def chosen(wanted: Way, module: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """The module, or its graph, or its compiled form; `auto` is the graph where that is quicker for these inputs."""
+    if wanted == "compile":
+        return cast(Callable[[Tensor], Tensor], torch.compile(module, mode="max-autotune-no-cudagraphs"))
+    if wanted == "eager":
+        return module
+    try:
+        graph = Graphed(module, inputs)
+    except RuntimeError:  # something in this model cannot be captured, or there is no memory for a second copy
+        return module
+    if wanted == "graph":
+        return graph
+    return quickest({"eager": module, "graph": graph}, inputs)
+
+
+def quickest(ways: Mapping[str, Callable[[Tensor], Tensor]], inputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """The first way, unless another gives the same rows in surely less time."""
+    first, *others = ways.values()
+    expected, best, best_s = first(inputs).clone(), first, _WORTH_IT * timed(first, inputs)
+    for each in others:
+        agrees = torch.allclose(each(inputs), expected, atol=1e-2)
+        if agrees and (took_s := timed(each, inputs)) < best_s:
+            best, best_s = each, took_s
+    return best
+
+
+def timed(run: Callable[[Tensor], Tensor], inputs: Tensor) -> float:
+    """The median time of a run, in seconds."""
+    taken = []
+    for _ in range(_TIMINGS):
+        with Stopwatch(inputs.device) as watch:
+            run(inputs)
+        taken.append(watch.seconds())
+    return statistics.median(taken)
+
+
+class Stopwatch:
+    """The time that a device takes for what it is given inside `with`; on a GPU by events in its stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+
+    def __enter__(self) -> Stopwatch:
+        self._begun = time.perf_counter()
+        if self._events:
+            self._events[0].record()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._events:
+            self._events[1].record()
+        self._took = time.perf_counter() - self._begun
+
+    def seconds(self) -> float:
+        """What it took; waits for the device."""
+        if not self._events:
+            return self._took
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000
+
+
+class Graphed:
+    """A module's kernels for one shape of inputs, recorded once and launched together."""
+
+    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
+        self._inputs = inputs.clone()
+        beside = torch.cuda.Stream()
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            for _ in range(3):  # libraries choose their kernels in the first runs, which may not be recorded
+                module(self._inputs)
+        torch.cuda.current_stream().wait_stream(beside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._rows = module(self._inputs)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """The rows of the inputs; they are overwritten by the next call."""
+        self._inputs.copy_(inputs)
+        self._graph.replay()
+        return self._rows
