@@ -139,25 +139,26 @@ class _Training:
         return Tokenizer.from_file(str(path))
 
     def space(self, gathered: Gathered, text: _Text) -> _Space:
-        """The joint space: every photo's vector in it, the captions' and the class names'."""
+        """The joint space: every photo's vector in it, the captions' and the class names', tuned where asked."""
         texts, classes = text.embed(gathered.captions), text.embed(self._classes())
-        labels = label_vectors(gathered, text)
         features = gathered.features.astype(np.float32)
         dev = {
             name: (part.features.astype(np.float32), text.embed(part.captions), part.owner)
             for name, part in gathered.dev.items()
         }
         known = np.flatnonzero(gathered.known)
-        data = JointData.of(features, known, gathered, texts, labels, classes, dev)
-        head = JointHead(features.shape[1], texts.shape[1])
+        data = JointData.of(features, known, gathered, texts, label_vectors(gathered, text), classes, dev)
         settings = self.recipe.section("joint")
+        head = JointHead(features.shape[1], texts.shape[1])
         head = self._fit(head, JointObjective(data), "joint", settings["schedule"]).eval()
+        text, head = self._tuned(gathered, data, head, text)
+        data = text.of(data, gathered)
         schedule = Schedule(**settings["schedule"])
         rows = out_of_fold(data, head, schedule, self.work, self.recipe.seed, self.progress)
-        return _Space.of(head, text, texts, labels, features, known, rows, data, dev)
+        return _Space.of(head, text, features, known, rows, data, label_vectors(gathered, text))
 
     def image_tower(self, gathered: Gathered, space: _Space) -> ImageTower:
-        """All image stages of the recipe, one after the other."""
+        """All image stages of the recipe, each from the averaged weights of the one before."""
         torch.manual_seed(self.recipe.seed)
         shape = ImageTowerShape(**{key: _tupled(value) for key, value in self.recipe.section("image").items()})
         tower = ImageTower(shape)
@@ -175,24 +176,21 @@ class _Training:
             objective = ImageImitation(
                 gathered.pool, targets, dev, weights, gathered.captioned, gathered.caption_rows, space.texts
             )
-            last = stage is self.recipe.stages[-1]
-            averaged = self._fit(tower, objective, stage["name"], stage["schedule"])
-            if last:
-                tower = averaged
+            # The next stage goes on from the average, which the optimiser of this one left untouched.
+            tower = self._fit(tower, objective, stage["name"], stage["schedule"]).requires_grad_(True)
         tower.eval()
         return tower
 
     def refit(self, gathered: Gathered, space: _Space, tower: ImageTower) -> _Space:
-        """Tune the texts to the photos and give the image tower a new head over its pooled maps."""
+        """Give the image tower a new head over its pooled maps."""
         settings = self.recipe.section("refit")
-        text, joint = self._tuned(gathered, space.data, space.head, space.text)
         pixels = {name: part.pixels for name, part in gathered.dev.items()}
-        data = refit_data(tower, gathered.pool, text.of(space.data, gathered), np.flatnonzero(gathered.known), pixels)
-        head = start_head(tower, joint, data.features, settings.get("inner", 768), settings.get("dropout", 0.6))
+        data = refit_data(tower, gathered.pool, space.data, np.flatnonzero(gathered.known), pixels)
+        head = start_head(tower, space.head, data.features, settings.get("inner", 768), settings.get("dropout", 0.6))
         objective = JointObjective(data, posterior=0.0, spread=settings.get("spread", 0.3))
         head = self._fit(head, objective, "refit", settings["schedule"]).eval()
         tower.embed = RefitEmbedding(head)
-        return replace(space, head=head, text=text)
+        return replace(space, head=head)
 
     def _tuned(self, gathered: Gathered, data: JointData, head: JointHead, text: _Text) -> tuple[_Text, JointHead]:
         """The text tower and the head after learning together; as they were where the recipe has no such stage."""
@@ -268,15 +266,15 @@ class _Space:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, head: JointHead, text: _Text, texts: np.ndarray, labels: Labels, features: np.ndarray, known: np.ndarray,
-        folded: np.ndarray, data: JointData, dev: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+        cls, head: JointHead, text: _Text, features: np.ndarray, known: np.ndarray, folded: np.ndarray,
+        data: JointData, labels: Labels,
     ) -> _Space:  # fmt: skip
-        photos = np.zeros((len(features), texts.shape[1]), dtype=np.float16)
+        photos = np.zeros((len(features), folded.shape[1]), dtype=np.float16)
         photos[known] = head.images(torch.from_numpy(features[known])).numpy()
         photos[known[data.captioned]] = folded
-        turned = {name: head.texts(torch.from_numpy(part[1])).numpy() for name, part in dev.items()}
+        turned = {name: head.texts(torch.from_numpy(texts)).numpy() for name, (_, texts, _) in data.dev.items()}
         names = replace(labels, vectors=head.texts(torch.from_numpy(labels.vectors)).numpy())
-        return cls(head, text, photos, head.texts(torch.from_numpy(texts)).numpy(), names, turned, data)
+        return cls(head, text, photos, head.texts(torch.from_numpy(data.texts)).numpy(), names, turned, data)
 
     @torch.no_grad()
     def turned_tower(self) -> TextTower:
