@@ -38,6 +38,7 @@ def fit(
     options = options or Options()
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
+    examples = _narrowed(examples, options.candidates, rng)
     steps, held = _split(examples, options, rng)
     run = _Run(kind, dict((start or _fresh(kind, examples, steps, options)).parameters), options)
     best, best_epoch, best_loss = run.arrays(), 0, run.loss(examples, held)
@@ -101,6 +102,18 @@ class _Run:
     def _auxiliary(self, signals: Signals) -> Tensor | float:
         parameters = self.constants | self.learned
         return self.kind.auxiliary(torch, parameters, standardise(torch, parameters, signals))
+
+
+def _narrowed(examples: Examples, count: int, rng: np.random.Generator) -> Examples:
+    """The examples with at most so many candidates each: all right ones that fit, half of the rest by the base."""
+    best = np.argsort(np.argsort(-examples.base, axis=1), axis=1)
+    key = np.where(best < count // 2, 1.0, rng.random(best.shape)) + 2.0 * examples.relevant - 3.0 * ~examples.valid
+    chosen = np.sort(np.argsort(-key, axis=1)[:, :count], axis=1)
+    parts = {}
+    for name in ("odds", "base", "views", "present", "items", "valid", "rows", "relevant"):
+        values = getattr(examples, name)
+        parts[name] = values[np.arange(len(values))[:, None], chosen]
+    return replace(examples, **parts)
 
 
 def _split(examples: Examples, options: Options, rng: np.random.Generator) -> tuple[Places, Places]:
