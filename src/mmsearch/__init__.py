@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmsearch.index.errors import MmsearchError
     from mmsearch.retrieval.library import Library
+    from mmsearch.retrieval.reranking.reranker import Reranker
     from mmsearch.retrieval.types import Hit, IndexReport
 
 __version__ = "0.1.0"
-__all__ = ["Hit", "IndexReport", "Library", "MmsearchError", "__version__"]
+__all__ = ["Hit", "IndexReport", "Library", "MmsearchError", "Reranker", "__version__"]
 
 _HOMES = {
     "Hit": "mmsearch.retrieval.types",
     "IndexReport": "mmsearch.retrieval.types",
     "Library": "mmsearch.retrieval.library",
     "MmsearchError": "mmsearch.index.errors",
+    "Reranker": "mmsearch.retrieval.reranking.reranker",
 }
 
 

@@ -1,0 +1,1 @@
+"""The fusion alone, for those who hold their own candidates."""
