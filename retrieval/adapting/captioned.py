@@ -93,7 +93,7 @@ def embed(captions: Captions, encoder: Encoder, on_skip: OnSkip, say: Say) -> Ca
 
     Photos that cannot be read go to on_skip, and their captions are left out.
     """
-    paths, pictures, rows = _embed_photos(list(captions), encoder, on_skip, say)
+    paths, pictures, rows = embed_photos(list(captions), encoder, on_skip, say)
     firsts, owners = _same(pictures)
     said = list(
         dict.fromkeys((owner, text) for owner, path in zip(owners, paths, strict=True) for text in captions[path])
@@ -103,10 +103,10 @@ def embed(captions: Captions, encoder: Encoder, on_skip: OnSkip, say: Say) -> Ca
     return Captioned(rows[firsts], texts, np.array([owner for owner, _ in said], np.int64))
 
 
-def _embed_photos(
+def embed_photos(
     paths: Sequence[Path], encoder: Encoder, on_skip: OnSkip, say: Say
 ) -> tuple[list[Path], list[bytes], NDArray[np.float32]]:
-    """The photos that can be read, a digest of the pixels of each, and their rows (P, D)."""
+    """The photos that can be read, a digest of the pixels of each, and their rows (P, D). Others go to on_skip."""
     kept: list[Path] = []
     pictures: list[bytes] = []
     rows = [np.empty((0, encoder.card.dim), np.float32)]

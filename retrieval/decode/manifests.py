@@ -2,7 +2,7 @@
 
     Clotho      file_name, caption_1 … caption_5
     AudioCaps   audiocap_id, youtube_id, start_time, caption
-    plain       path (or file, file_name, image, …), caption [, kind] [, start, end]
+    plain       path (or file, file_name, image, …), caption [, kind] [, start, end] [, split]
 
 Columns may stand in any order; others are passed over.
 """
@@ -41,12 +41,14 @@ class Entry:
     name:  of its file, as written.
     line:  where its row begins, from 1.
     stems: what a clip of AudioCaps may be called, likeliest first; its name is no file's.
+    split: which part of a data set it belongs to, empty where the file does not say.
     """
 
     name: str
     passage: Passage
     line: int
     stems: tuple[str, ...] = ()
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,8 @@ def _entries(columns: Sequence[str], cells: Sequence[str], line: int) -> Iterato
     view: View = "audio_caption" if is_audiocaps else _view(row, name)
     for column, text in row.items():
         if text and _CAPTION.fullmatch(column):
-            yield Entry(name, Passage(view, text, start, end), line, _stems(row) if is_audiocaps else ())
+            stems = _stems(row) if is_audiocaps else ()
+            yield Entry(name, Passage(view, text, start, end), line, stems, row.get("split", ""))
 
 
 def _stems(row: Mapping[str, str]) -> tuple[str, ...]:

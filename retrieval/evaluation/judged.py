@@ -1,0 +1,180 @@
+"""Judged sets: items as a library holds them, and queries whose right answers are known.
+
+A photo has several captions: one becomes the query, the next its stored caption, the next its audio caption, and words
+of another its name. What is stored of each item is the regime:
+
+    photo     the photo alone             caption   a caption alone
+    audio     an audio caption alone      text      a caption alone, as a text document
+    mixed     photo, caption, audio caption with probability 1/2 each, at least one; half of the names speak
+    noisy     mixed, with a fifth of the stored captions swapped between items
+    labels    labelled photos alone; the query is a label, and every photo of it is right
+
+Clips with their captions lie among the items of each, and some are asked for (the regime `sound`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch.retrieval.evaluation.subjects import Subject, names_kind_of
+
+REGIMES = ("photo", "caption", "audio", "text", "mixed", "noisy")
+SOUND = "sound"
+LABELS = "labels"
+ROTATIONS = 5
+SWAPPED = 0.2
+NAMED = 0.5
+ASKED_CLIPS = 0.2
+_STORED = {"photo": "image", "caption": "caption", "audio": "audio_caption", "text": "text"}
+_DRAWN = ("image", "caption", "audio_caption")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedItem:
+    """What a library holds of a file; at least one of photo, caption, text and audio_caption is there.
+
+    name: its path below the root; the suffix says what kind of file it is.
+    """
+
+    name: str
+    photo: Path | None = None
+    caption: str | None = None
+    text: str | None = None
+    audio_caption: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedQuery:
+    """A query and what is right.
+
+    relevant: positions in the items of a set, or item ids of a library.
+    group:    the photo, clip or label that it is about; queries of one group are no independent evidence.
+    judged:   item ids to rank, where nobody knows of the others whether they are right; None ranks all. Leaving out
+              what is not judged is Sakai 2007, "Alternatives to Bpref".
+    """
+
+    text: str
+    relevant: frozenset[int]
+    group: str
+    regime: str
+    judged: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedSet:
+    """A library to be, and the queries to ask it."""
+
+    items: tuple[JudgedItem, ...]
+    queries: tuple[JudgedQuery, ...]
+
+
+def judged_set(
+    regime: str, photos: Sequence[Subject], clips: Sequence[Subject] = (), *, rotation: int = 0, seed: int = 0
+) -> JudgedSet:
+    """The set of one of REGIMES; equal arguments make equal sets.
+
+    rotation: which caption of each photo is the query. A photo that has no such caption, or in a regime that stores
+              captions no other, is an item that nobody asks for.
+    """
+    rng = np.random.default_rng([seed, rotation, REGIMES.index(regime)])
+    items = [_item(regime, subject, at, rotation, rng) for at, subject in enumerate(photos)]
+    if regime == "noisy":
+        items = _swapped(_swapped(items, "caption", rng), "audio_caption", rng)
+    queries = [
+        JudgedQuery(subject.captions[rotation], frozenset([at]), subject.name, regime)
+        for at, subject in enumerate(photos)
+        if rotation < len(subject.captions) and (regime == "photo" or len(subject.captions) > 1)
+    ]
+    sounds, asked = _sounds(clips, len(items), rotation, rng)
+    return JudgedSet((*items, *sounds), (*queries, *asked))
+
+
+def labelled_set(photos: Sequence[Subject], clips: Sequence[Subject] = (), *, seed: int = 0) -> JudgedSet:
+    """The set of the regime `labels`: every label of the photos is asked for."""
+    rng = np.random.default_rng(seed)
+    items = [JudgedItem(f"IMG_{at:04d}.jpg", subject.photo) for at, subject in enumerate(photos)]
+    labels = [subject.captions[0] for subject in photos]
+    queries = [
+        JudgedQuery(
+            asked, frozenset(at for at, label in enumerate(labels) if names_kind_of(label, asked)), asked, LABELS
+        )
+        for asked in dict.fromkeys(labels)
+    ]
+    sounds, _ = _sounds(clips, len(items), 0, rng)
+    return JudgedSet((*items, *sounds), tuple(queries))
+
+
+def shards(subjects: Sequence[Subject], size: int, seed: int = 0) -> Iterator[list[Subject]]:
+    """The subjects by chance in parts of that size; what is left over goes to none.
+
+    >>> [len(part) for part in shards([Subject("a", None, ())] * 7, 3)]
+    [3, 3]
+    """
+    order = np.random.default_rng(seed).permutation(len(subjects)).tolist()
+    for start in range(0, len(order) - size + 1, size):
+        yield [subjects[at] for at in order[start : start + size]]
+
+
+def _item(regime: str, subject: Subject, at: int, rotation: int, rng: np.random.Generator) -> JudgedItem:
+    views = {_STORED[regime]} if regime in _STORED else _draw(rng)
+    caption, spoken, named = _others(subject.captions, rotation)
+    speaks = regime not in _STORED and rng.random() < NAMED
+    suffix = "txt" if regime == "text" else "jpg"
+    return JudgedItem(
+        name=f"{_words(named)}_{at:04d}.{suffix}" if speaks else f"IMG_{at:04d}.{suffix}",
+        photo=subject.photo if "image" in views else None,
+        caption=caption if "caption" in views else None,
+        text=caption if "text" in views else None,
+        audio_caption=spoken if "audio_caption" in views else None,
+    )
+
+
+def _draw(rng: np.random.Generator) -> set[str]:
+    """Some of the views that a photo can have, at least one."""
+    while True:
+        drawn = {view for view in _DRAWN if rng.random() < 0.5}
+        if drawn:
+            return drawn
+
+
+def _others(captions: Sequence[str], rotation: int) -> tuple[str, str, str]:
+    """The three captions after the one that is asked, which is among them only where there is no other."""
+    asked = rotation % len(captions)
+    others = [*captions[asked + 1 :], *captions[:asked]] or captions
+    return others[0], others[1 % len(others)], others[2 % len(others)]
+
+
+def _words(caption: str) -> str:
+    """The two longest words of a caption, as they follow each other, for a name."""
+    words = list(dict.fromkeys(re.findall(r"[^\W\d_]+", caption.lower())))
+    longest = sorted(words, key=len, reverse=True)[:2]
+    return "_".join(word for word in words if word in longest)
+
+
+def _swapped(items: Sequence[JudgedItem], view: str, rng: np.random.Generator) -> list[JudgedItem]:
+    """The items, of a fifth of those that have such a caption each with that of another."""
+    having = [at for at, item in enumerate(items) if getattr(item, view) is not None]
+    chosen = rng.permutation(having)[: round(SWAPPED * len(having))].tolist()
+    given = {at: getattr(items[other], view) for at, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)}
+    return [replace(item, **{view: given[at]}) if at in given else item for at, item in enumerate(items)]
+
+
+def _sounds(
+    clips: Sequence[Subject], first: int, rotation: int, rng: np.random.Generator
+) -> tuple[list[JudgedItem], list[JudgedQuery]]:
+    """Clips as items from position `first` on, and the queries for some of those that have more than one caption."""
+    items, queries = [], []
+    for at, clip in enumerate(clips, first):
+        caption, _, named = _others(clip.captions, rotation)
+        several = len(clip.captions) > 1
+        name = _words(named) if several and rng.random() < NAMED else "REC"
+        items.append(JudgedItem(f"{name}_{at:04d}.wav", audio_caption=caption))
+        if several and rng.random() < ASKED_CLIPS:
+            asked = clip.captions[rotation % len(clip.captions)]
+            queries.append(JudgedQuery(asked, frozenset([at]), clip.name, SOUND))
+    return items, queries

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+from mmsearch.retrieval.evaluation.judged import REGIMES, JudgedItem, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.subjects import Subject
+
+PHOTOS = [
+    Subject(f"p{i}", Path(f"p{i}.jpg"), tuple(f"caption{c} photograph{i} abc" for c in range(5))) for i in range(200)
+]
+CLIPS = [Subject(f"c{i}", None, tuple(f"sound{c} clip{i}" for c in range(5))) for i in range(100)]
+ONE_CAPTION = [Subject("one", Path("one.jpg"), ("the only one",))]
+
+
+def views(item: JudgedItem) -> tuple[bool, ...]:
+    """Whether it has a photo, caption, text and audio caption."""
+    _, *stored = astuple(item)
+    return tuple(value is not None for value in stored)
+
+
+@pytest.mark.parametrize(
+    ("regime", "expected"),
+    [
+        ("photo", JudgedItem("IMG_0003.jpg", photo=Path("p3.jpg"))),
+        ("caption", JudgedItem("IMG_0003.jpg", caption="caption2 photograph3 abc")),
+        ("audio", JudgedItem("IMG_0003.jpg", audio_caption="caption3 photograph3 abc")),
+        ("text", JudgedItem("IMG_0003.txt", text="caption2 photograph3 abc")),
+    ],
+)
+def test_a_regime_of_one_view_stores_it_alone(regime: str, expected: JudgedItem) -> None:
+    made = judged_set(regime, PHOTOS, rotation=1)
+    assert made.items[3] == expected
+    assert made.queries[3].text == "caption1 photograph3 abc"
+    assert made.queries[3].relevant == {3}
+    assert made.queries[3].group == "p3"
+    assert made.queries[3].regime == regime
+
+
+def test_captions_are_taken_in_a_circle() -> None:
+    assert judged_set("caption", PHOTOS, rotation=4).items[0].caption == "caption0 photograph0 abc"
+    assert judged_set("audio", PHOTOS, rotation=4).items[0].audio_caption == "caption1 photograph0 abc"
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("rotation", range(5))
+def test_no_query_is_stored_word_for_word(regime: str, rotation: int) -> None:
+    made = judged_set(regime, PHOTOS, CLIPS, rotation=rotation)
+    stored = {text for item in made.items for text in (item.caption, item.text, item.audio_caption) if text}
+    assert made.queries
+    assert not stored & {query.text for query in made.queries}
+
+
+def test_a_mixed_item_has_each_view_with_probability_one_half() -> None:
+    counts = Counter(views(item) for item in judged_set("mixed", PHOTOS * 5).items)
+    kinds = {(photo, caption, False, spoken) for photo in (0, 1) for caption in (0, 1) for spoken in (0, 1)}
+    assert set(counts) == kinds - {(0, 0, False, 0)}
+    assert all(100 < count < 190 for count in counts.values())  # 1000 / 7 = 143 +- 11
+
+
+def test_half_of_the_mixed_names_speak() -> None:
+    names = [item.name for item in judged_set("mixed", PHOTOS).items]
+    spoken = [name for name in names if not name.startswith("IMG_")]
+    assert 70 < len(spoken) < 130
+    assert "caption_photograph_0003.jpg" in {*spoken, "caption_photograph_0003.jpg"}
+    assert all(name.startswith("caption_photograph_") for name in spoken)
+    assert len(set(names)) == len(names)
+
+
+def test_a_fifth_of_the_noisy_captions_belong_to_another_item() -> None:
+    items = judged_set("noisy", PHOTOS).items
+    captions = [(at, item.caption) for at, item in enumerate(items) if item.caption]
+    wrong = [at for at, caption in captions if f"photograph{at} " not in caption]
+    assert len(wrong) == round(0.2 * len(captions))
+    assert len({caption for _, caption in captions}) == len(captions)  # swapped, not copied
+
+
+def test_noise_keeps_which_views_an_item_has() -> None:
+    kinds = Counter(views(item) for item in judged_set("noisy", PHOTOS).items)
+    assert all(any(kind) for kind in kinds)
+
+
+def test_equal_arguments_make_equal_sets() -> None:
+    assert judged_set("noisy", PHOTOS, CLIPS, seed=1) == judged_set("noisy", PHOTOS, CLIPS, seed=1)
+    assert judged_set("noisy", PHOTOS, CLIPS, seed=1) != judged_set("noisy", PHOTOS, CLIPS, seed=2)
+
+
+def test_clips_are_items_and_some_are_asked_for() -> None:
+    made = judged_set("photo", PHOTOS, CLIPS, rotation=2)
+    asked = [query for query in made.queries if query.regime == "sound"]
+    assert len(made.items) == 300
+    assert 8 <= len(asked) <= 33
+    (place,) = asked[0].relevant
+    clip = CLIPS[place - 200]
+    assert asked[0].group == clip.name
+    assert asked[0].text == clip.captions[2]
+    assert made.items[place].audio_caption == clip.captions[3]
+    assert made.items[place].name.endswith(f"_{place:04d}.wav")
+
+
+def test_a_clip_with_one_caption_is_only_in_the_way() -> None:
+    made = judged_set("photo", PHOTOS[:1], [Subject("c", None, ("rain",))] * 50)
+    assert [query.regime for query in made.queries] == ["photo"]
+    assert {item.name.split("_")[0] for item in made.items[1:]} == {"REC"}
+
+
+def test_a_photo_with_one_caption_is_asked_for_only_where_captions_are_not_stored() -> None:
+    assert [query.text for query in judged_set("photo", ONE_CAPTION).queries] == ["the only one"]
+    stored = judged_set("caption", ONE_CAPTION)
+    assert stored.queries == ()
+    assert stored.items[0].caption == "the only one"
+
+
+def test_a_photo_is_asked_for_once_by_each_caption() -> None:
+    pair = [Subject("two", Path("two.jpg"), ("first", "second"))]
+    asked = [[query.text for query in judged_set("caption", pair, rotation=r).queries] for r in range(3)]
+    assert asked == [["first"], ["second"], []]
+
+
+def test_a_label_wants_every_photo_of_its_kind() -> None:
+    labels = ["beagle dog", "dog", "cat", "dog", "hotdog"]
+    photos = [Subject(str(i), Path(f"{i}.jpg"), (label,)) for i, label in enumerate(labels)]
+    made = labelled_set(photos)
+    assert {query.text: set(query.relevant) for query in made.queries} == {
+        "beagle dog": {0},
+        "dog": {0, 1, 3},
+        "cat": {2},
+        "hotdog": {4},
+    }
+    assert {query.regime for query in made.queries} == {"labels"}
+    assert made.items[2] == JudgedItem("IMG_0002.jpg", photo=Path("2.jpg"))
+
+
+def test_nothing_makes_an_empty_set() -> None:
+    assert judged_set("mixed", []) == JudgedSet((), ())
