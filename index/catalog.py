@@ -5,13 +5,14 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from mmsearch.index import schema
+from mmsearch.index.hubness import Hubness
 from mmsearch.index.judgements import Judgements
 from mmsearch.index.ledger import Ledger
 from mmsearch.index.upkeep import Upkeep
 from mmsearch.index.words import Words
 
 
-class Catalog(Upkeep, Ledger, Judgements, Words):
+class Catalog(Upkeep, Ledger, Judgements, Words, Hubness):
     """Roots, items, rows with their vectors, judgements, and notes. Made by `Catalog.open`; usable from many threads.
 
     Every method is one transaction: done wholly when it returns, and not at all when it raises.

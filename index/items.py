@@ -39,7 +39,6 @@ class NewRow:
     text:        what was embedded, empty for the view `image`.
     start_s, end_s:       the stretch of a clip that a caption describes, in seconds.
     char_start, char_end: the passage of a document, in characters.
-    hubness:     how near the vector is to captions of all kinds; None where that is not measured.
     """
 
     view: View
@@ -50,7 +49,6 @@ class NewRow:
     end_s: float | None = None
     char_start: int | None = None
     char_end: int | None = None
-    hubness: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

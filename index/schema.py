@@ -26,6 +26,7 @@ from sqlalchemy import (
     event,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.types import TypeDecorator
@@ -43,7 +44,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "query TEXT NOT NULL, is_good BOOLEAN NOT NULL, judged_at TEXT NOT NULL, PRIMARY KEY (id), "
         "UNIQUE (root_id, path, query), FOREIGN KEY(root_id) REFERENCES roots (id) ON DELETE CASCADE)",
     ),
-    ("ALTER TABLE rows ADD COLUMN hubness FLOAT", *words_schema.STATEMENTS),
+    (
+        "ALTER TABLE rows ADD COLUMN hubness FLOAT",
+        "CREATE INDEX rows_unmeasured ON rows (id) WHERE hubness IS NULL",
+        *words_schema.STATEMENTS,
+    ),
 )
 
 
@@ -118,6 +123,7 @@ rows = Table(
     Column("hubness", Float),  # NULL until it is measured
     Index("rows_by_item", "item_id", "view"),
     Index("rows_by_view", "view"),
+    Index("rows_unmeasured", "id", sqlite_where=text("hubness IS NULL")),
     sqlite_autoincrement=True,
 )
 

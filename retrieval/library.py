@@ -18,7 +18,7 @@ from mmsearch.index.errors import LibraryNotFound, ModelMismatch, NotIndexed, Us
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
-from mmsearch.retrieval import queries, scopes
+from mmsearch.retrieval import hubs, queries, scopes
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder, ModelCard
 from mmsearch.retrieval.feedback import judging
@@ -175,6 +175,7 @@ class Library:
             embedder = Embedder(self._catalog, self.encoder, max_megapixels)
             run = IndexRun(self._catalog, embedder, options, on_progress, on_skip)
             report = run.run(wanted, missing)
+            hubs.level(self._catalog, hubs.provide(self._model, self.path / VECTORS_NAME, self.encoder))
             self._catalog.prune_judgements()
             self._settle()
         return report

@@ -19,7 +19,8 @@ from mmsearch.retrieval.adapting.learning import fit
 from mmsearch.retrieval.encoders import adapter as adapters
 from mmsearch.retrieval.encoders import model_directory, registry
 from mmsearch.retrieval.encoders.adapter import Adapter
-from mmsearch.retrieval.encoders.model_directory import ModelDirectory
+from mmsearch.retrieval.encoders.batches import unit_rows
+from mmsearch.retrieval.encoders.model_directory import BANK, ModelDirectory
 from mmsearch.retrieval.scopes import absolute
 from mmsearch.retrieval.training.calibration import null_moments
 from mmsearch.retrieval.types import Skipped
@@ -175,6 +176,9 @@ def _write(done: Adaptation, base: ModelDirectory, target: Path, learned: Adapte
         shutil.copytree(base.path, folder, dirs_exist_ok=True)
         earlier = adapters.read(base.adapter, card.dim) if base.adapter else Adapter.identity(card.dim)
         adapters.write(earlier.then(learned), folder)
+        if base.bank is not None:
+            bank = unit_rows(np.load(base.bank).astype(np.float32) @ learned.text)
+            np.save(folder / BANK, bank.astype(np.float16))
         model_directory.write(replace(base, path=folder, card=card))
 
 

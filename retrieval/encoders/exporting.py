@@ -22,7 +22,7 @@ from mmsearch.retrieval.decode import photos as photo_files
 from mmsearch.retrieval.encoders import model_directory, open_clip_tokenizer, samples
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.encoders.batches import unit_rows
-from mmsearch.retrieval.encoders.model_directory import CHECKPOINT, ModelDirectory
+from mmsearch.retrieval.encoders.model_directory import BANK, CHECKPOINT, ModelDirectory
 from mmsearch.retrieval.encoders.quantise import quantised
 from mmsearch.retrieval.encoders.tokens import Tokens
 from mmsearch.retrieval.encoders.towers import ImageTower, TextTower, padding
@@ -67,6 +67,7 @@ def export(original: Original, name: str, folder: Path, photos: Path | None, pro
     array = tokens.batch(tokens.encode(samples.CAPTIONS))
     text = _tower(TextTower(original.model), array, text_rows, folder / "text.onnx", original.spec)
     progress("saving")
+    np.save(folder / BANK, text_rows.astype(np.float16))
     save_checkpoint(original, folder / CHECKPOINT)
     metrics = {"image": image, "text": text, "tried_on": f"{len(samples.CAPTIONS)} captions and {tried_on}"}
     card = replace(model.card, dim=wanted.shape[1], null=_null({"text": text_rows, "image": wanted}), metrics=metrics)

@@ -4,6 +4,7 @@ image.onnx: `pixels` uint8 (N, S, S, 3) RGB → `embedding` float32 (N, D), unit
 text.onnx:  `tokens` int64 (N, L), padded with pad_id → `embedding` float32 (N, D), unit rows.
 
 A model that was adapted to its user's captions also has adapter.npz; see mmsearch.retrieval.encoders.adapter.
+bank.npy:   float16 (B, D), optional: unit rows of captions of all kinds; see mmsearch.retrieval.hubs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FORMAT = 1
 MANIFEST = "model.json"
 CHECKPOINT = "open_clip"
 ADAPTER = "adapter.npz"
+BANK = "bank.npy"
 PARTS = ("image.onnx", "text.onnx", "tokenizer.json")
 
 Pad = Literal["longest", "context"]
@@ -64,6 +66,12 @@ class ModelDirectory:
     def adapter(self) -> Path | None:
         """The file with the maps that follow the towers, where the model has one."""
         file = self.path / ADAPTER
+        return file if file.is_file() else None
+
+    @property
+    def bank(self) -> Path | None:
+        """The file with the vectors of captions that hubness is measured by, where the model has one."""
+        file = self.path / BANK
         return file if file.is_file() else None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from mmsearch.retrieval.training import export
+from mmsearch.retrieval.training import bank, export
 from mmsearch.retrieval.training.calibration import logistic, null_moments
 from mmsearch.retrieval.training.config import Recipe
 from mmsearch.retrieval.training.gather import Gathered
@@ -35,6 +35,7 @@ def ship(
     mirror = bool(recipe.section("export").get("mirror", False))
     export_towers(folder, image, text, tokens, recipe.side, mirror=mirror)
     shipped = Shipped(folder, tokenizer, text.shape.context)
+    bank.write(folder, gathered.captions, shipped.texts)
     calibration, null = calibrate(shipped, gathered, recipe.seed)
     facts = recipe.section("card")
     export.write_model_json(

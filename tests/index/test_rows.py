@@ -134,9 +134,8 @@ def test_describe_tells_of_rows_and_leaves_out_unknown_ones(catalog: Catalog, ro
 
 
 def test_facts_tell_of_rows_in_the_order_asked_for(catalog: Catalog, root: Root) -> None:
-    catalog.record(
-        [photo(root.id, name, row("caption", text="four"), row("text", hubness=0.5)) for name in ("a.jpg", "b.jpg")]
-    )
+    catalog.record([photo(root.id, name, row("caption", text="four"), row("text")) for name in ("a.jpg", "b.jpg")])
+    catalog.note_hubness(ids(2, 4), np.array([0.5, 0.25], np.float32))
     a, b = (catalog.known(root.id)[name].item_id for name in ("a.jpg", "b.jpg"))
     facts = catalog.facts(ids(3, 999, 2))
     assert facts.owners.tolist() == [b, -1, a]

@@ -1,0 +1,41 @@
+"""The hubness of rows, as the catalogue holds it: measured after they are stored, and kept."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import bindparam, select, update
+
+from mmsearch.index import schema
+from mmsearch.index.database import Database
+from mmsearch.index.rows import unpack
+
+
+class Hubness(Database):
+    """The part of the catalogue that knows how near each row is to captions of all kinds."""
+
+    def unmeasured(self, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+        """Ids (N,), ascending, and vectors (N, D) of the first `limit` rows whose hubness is not known.
+
+        D is 0 where N is.
+        """
+        columns = schema.rows.c
+        wanted = select(columns.id, columns.vector).where(columns.hubness.is_(None)).order_by(columns.id).limit(limit)
+        with self._reading() as connection:
+            found = connection.execute(wanted).all()
+        ids = np.array([id_ for id_, _ in found], np.int64)
+        return ids, unpack(b"".join(blob for _, blob in found)).reshape(len(ids), -1 if found else 0)
+
+    def note_hubness(self, ids: NDArray[np.int64], hubness: NDArray[np.float32]) -> None:
+        """Note the hubness (N,) of rows (N,); ids that are not stored are passed over."""
+        columns = schema.rows.c
+        noting = update(schema.rows).where(columns.id == bindparam("row")).values(hubness=bindparam("value"))
+        values = [{"row": id_, "value": value} for id_, value in zip(ids.tolist(), hubness.tolist(), strict=True)]
+        if values:
+            with self._writing() as connection:
+                connection.execute(noting, values)
+
+    def clear_hubness(self) -> None:
+        """Take the hubness of every row as not known."""
+        with self._writing() as connection:
+            connection.execute(update(schema.rows).values(hubness=None).where(schema.rows.c.hubness.is_not(None)))
