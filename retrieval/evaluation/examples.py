@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,18 @@ from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS
 from mmsearch.index.lexicon import query_words
 from mmsearch.retrieval.candidates import gather
+from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder
-from mmsearch.retrieval.evaluation.judged import JudgedQuery
+from mmsearch.retrieval.evaluation.judged import JudgedQuery, JudgedSet
+from mmsearch.retrieval.evaluation.remembering import Remembering
+from mmsearch.retrieval.evaluation.staging import stage
 from mmsearch.retrieval.fusion.examples import Examples
+from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, QUERY_SIGNALS, VIEW_SIGNALS, Signals, measure
 from mmsearch.retrieval.searching import MIN_DEPTH
 
 _AT_ONCE = 500  # queries searched together
+_SCORED_AT_ONCE = 100
 _ALL = 2**31
 
 
@@ -52,6 +59,20 @@ def collect(
     return made
 
 
+def examples_of(
+    judged: JudgedSet, encoder: Remembering, *, model: str = registry.BUNDLED, photo_noise: float = 0.0
+) -> Examples:
+    """What the queries of a judged set find in a library of its items, which is made for that and removed again.
+
+    model, photo_noise: as for stage.
+    """
+    with (
+        TemporaryDirectory() as folder,
+        stage(judged, encoder, Path(folder), model=model, photo_noise=photo_noise) as staged,
+    ):
+        return collect(staged.catalog, staged.indexes, encoder, staged.queries)
+
+
 def join(parts: Sequence[Examples]) -> Examples:
     """The examples of several libraries as one; all have as many candidates."""
     tables = np.cumsum([0, *(len(part.table) for part in parts)])
@@ -75,6 +96,32 @@ def ranked(examples: Examples, scores: NDArray[np.floating]) -> NDArray[np.bool_
     worst_last = np.where(examples.valid, scores, -np.inf)
     order = np.argsort(-worst_last, axis=1, kind="stable")  # candidates come by item id
     return np.take_along_axis(examples.relevant, order, axis=1)
+
+
+def head_scores(head: Head, examples: Examples) -> NDArray[np.float64]:
+    """(N, C) what a head makes of every candidate of every query."""
+    return _in_parts(examples, lambda at: head.score(examples.signals(at, vectors=head.uses_vectors)))
+
+
+def plain_cosine(examples: Examples) -> NDArray[np.float64]:
+    """(N, C) the cosine of each candidate's nearest view: the order of a search without re-ranking."""
+    return _in_parts(examples, lambda at: cosines(examples, at).max(axis=-1))
+
+
+def cosines(examples: Examples, at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, C, V) the cosine of each view of every candidate of some queries, -1 where it lacks the view."""
+    signals = examples.signals(at)
+    found = np.einsum("ncvd,nd->ncv", signals.vectors, signals.target, dtype=np.float64)
+    return np.where(signals.present, found, -1.0)
+
+
+def _in_parts(examples: Examples, score: Callable[[NDArray[np.int64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """(N, C) scores that are made of some queries at a time, since their vectors would fill the memory."""
+    scores = np.empty(examples.valid.shape)
+    for start in range(0, len(examples), _SCORED_AT_ONCE):
+        at = np.arange(start, min(start + _SCORED_AT_ONCE, len(examples)))
+        scores[at] = score(at)
+    return scores
 
 
 def _table(catalog: Catalog) -> tuple[NDArray[np.int64], NDArray[np.float16]]:

@@ -15,7 +15,7 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import Unreadable
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import Kind, View
-from mmsearch.retrieval import naming
+from mmsearch.retrieval import hubs, naming
 from mmsearch.retrieval.embedding import Embedder, Read, Task
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.batches import unit_rows
@@ -65,6 +65,7 @@ def stage(
         catalog.set_meta(model=model, fingerprint=encoder.card.fingerprint, dim=str(encoder.card.dim))
         root = catalog.add_root(folder / _ROOT)
         _record(catalog, encoder, list(_reads(judged.items, encoder, root.id, folder / _ROOT, photo_noise)))
+        hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
         known = catalog.known(root.id)
         ids = np.array([known[item.name].item_id for item in judged.items], np.int64)
         queries = tuple(

@@ -11,20 +11,29 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS
 from mmsearch.index.lexicon import query_words
 from mmsearch.retrieval.candidates import gather
-from mmsearch.retrieval.evaluation.examples import choose, collect, join, ranked
+from mmsearch.retrieval.evaluation.examples import (
+    choose,
+    collect,
+    examples_of,
+    head_scores,
+    join,
+    plain_cosine,
+    ranked,
+)
 from mmsearch.retrieval.evaluation.judged import JudgedQuery, judged_set
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.staging import Staged, stage
 from mmsearch.retrieval.evaluation.subjects import Subject
 from mmsearch.retrieval.fusion.examples import Examples
+from mmsearch.retrieval.fusion.heads.weighted import Weighted
 from mmsearch.retrieval.fusion.signals import measure
 
 DEPTH = 5
 
 
 @pytest.fixture
-def library(tmp_path: Path, painted: list[Subject], towers: Remembering) -> Iterator[Staged]:
-    with stage(judged_set("noisy", painted * 2, seed=3), towers, tmp_path / "lib") as staged:
+def library(tmp_path: Path, painted: list[Subject], towers: Remembering, model: str) -> Iterator[Staged]:
+    with stage(judged_set("noisy", painted * 2, seed=3), towers, tmp_path / "lib", model=model) as staged:
         yield staged
 
 
@@ -104,3 +113,25 @@ def test_ranking_puts_the_best_score_first_and_padding_last(examples: Examples) 
 
 def test_equal_scores_keep_the_order_of_the_items(examples: Examples) -> None:
     np.testing.assert_array_equal(ranked(examples, np.zeros(examples.valid.shape)), examples.relevant)
+
+
+def test_an_untrained_head_scores_as_the_base(examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmsearch.retrieval.evaluation.examples._SCORED_AT_ONCE", 3)
+    np.testing.assert_array_equal(head_scores(Weighted.untrained(), examples), examples.base)
+
+
+def test_the_plain_cosine_is_that_of_the_nearest_view(library: Staged, towers: Remembering, examples: Examples) -> None:
+    scores = plain_cosine(examples)
+    for at, query in enumerate(library.queries):
+        (candidates,) = gather(library.catalog, library.indexes, towers.texts([query.text]), [query.text], DEPTH)
+        expected = np.nan_to_num(candidates.cosine, nan=-1).max(axis=1)
+        np.testing.assert_allclose(scores[at, : len(candidates)], expected, atol=1e-3)
+
+
+def test_examples_of_a_set_are_those_of_its_library(
+    painted: list[Subject], towers: Remembering, examples: Examples, model: str
+) -> None:
+    made = examples_of(judged_set("noisy", painted * 2, seed=3), towers, model=model)
+    assert made.valid.shape[1] == 200
+    assert made.regime.tolist() == examples.regime.tolist()
+    np.testing.assert_array_equal(made.has, examples.has)

@@ -70,9 +70,11 @@ def test_a_staged_library_answers_as_one_that_was_indexed(
         assert answers(library) == expected
 
 
-def test_what_is_relevant_becomes_item_ids(tmp_path: Path, painted: list[Subject], towers: Remembering) -> None:
+def test_what_is_relevant_becomes_item_ids(
+    tmp_path: Path, painted: list[Subject], towers: Remembering, model: str
+) -> None:
     drawn = judged_set("photo", painted)
-    with stage(drawn, towers, tmp_path / "lib") as library:
+    with stage(drawn, towers, tmp_path / "lib", model=model) as library:
         at = {item.name: library.ids[place] for place, item in enumerate(drawn.items)}
         stored = {path.path.name: path.id for path in library.catalog.items_under(tmp_path)}
         assert at == stored
@@ -80,27 +82,29 @@ def test_what_is_relevant_becomes_item_ids(tmp_path: Path, painted: list[Subject
 
 
 def test_noise_moves_every_photo_by_about_its_length(
-    tmp_path: Path, painted: list[Subject], towers: Remembering
+    tmp_path: Path, painted: list[Subject], towers: Remembering, model: str
 ) -> None:
     drawn = judged_set("photo", painted)
-    plain, noisy, again = (image_vectors(drawn, towers, tmp_path / str(i), noise) for i, noise in enumerate((0, 1, 1)))
+    plain, noisy, again = (
+        image_vectors(drawn, towers, model, tmp_path / str(i), noise) for i, noise in enumerate((0, 1, 1))
+    )
     np.testing.assert_array_equal(noisy, again)
     np.testing.assert_allclose(np.linalg.norm(noisy, axis=1), 1, atol=2e-3)
     # unit noise at a right angle turns a vector by 45 degrees
     assert (plain * noisy).sum(axis=1).mean() == pytest.approx(np.sqrt(0.5), abs=0.1)
 
 
-def image_vectors(drawn: JudgedSet, towers: Remembering, folder: Path, noise: float) -> np.ndarray:
-    with stage(drawn, towers, folder, photo_noise=noise) as library:
+def image_vectors(drawn: JudgedSet, towers: Remembering, model: str, folder: Path, noise: float) -> np.ndarray:
+    with stage(drawn, towers, folder, model=model, photo_noise=noise) as library:
         return library.catalog.rows_after("image", 0, 100)[1].astype(np.float32)
 
 
-def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path, towers: Remembering) -> None:
+def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path, towers: Remembering, model: str) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no photo")
     drawn = JudgedSet((JudgedItem("a.jpg", photo=broken),), ())
     with (
         pytest.raises(Unreadable, match=f"{broken} cannot be read as a photo"),
-        stage(drawn, towers, tmp_path / "lib"),
+        stage(drawn, towers, tmp_path / "lib", model=model),
     ):
         pass
