@@ -25,9 +25,10 @@ from mmsearch.cli.output import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmsearch.retrieval.types import Hit
+    from mmsearch.retrieval.types import Hit, Hits
 
-FIELDS = ("rank", "score", "path", "kind", "view", "start_s", "end_s", "snippet", "signals")
+FIELDS = ("rank", "score", "probability", "path", "kind", "view", "start_s", "end_s", "snippet", "signals")
+EXPLAINED = ("contributions", "method", "reasons")
 
 
 class Form(Enum):
@@ -54,18 +55,20 @@ def chosen_form(*, as_json: bool, as_csv: bool, paths: bool, paths_nul: bool) ->
     return Form.TABLE if sys.stdout.isatty() else Form.TSV
 
 
-def show_hits(hits: Sequence[Hit], form: Form, *, explain: bool = False) -> None:
-    """Print hits, best first; of none, say so on stderr alone."""
+def show_hits(hits: Hits, form: Form, *, explain: bool = False) -> None:
+    """Print hits, best first; stderr alone says that there are none, or none that is any good."""
     if not hits:
         note("nothing found.")
         return
+    if hits.no_good_match:
+        note("no good match; the nearest are shown.")
     match form:
         case Form.TABLE:
             print_table(hits_table(hits, explain=explain))
         case Form.TSV:
             emit(hit_line(hit, explain=explain) for hit in hits)
         case Form.JSON:
-            emit(json_line(hit_record(hit)) for hit in hits)
+            emit(json_line(hit_record(hit, hits.fits, explain=explain)) for hit in hits)
         case Form.CSV:
             emit(hits_csv(hits, explain=explain))
         case Form.PATHS:
@@ -74,36 +77,38 @@ def show_hits(hits: Sequence[Hit], form: Form, *, explain: bool = False) -> None
             emit((hit.path for hit in hits), end="\0")
 
 
-def hit_record(hit: Hit) -> Record:
-    """The fields of a hit under their published names, in their published order."""
-    return {name: getattr(hit, name) for name in FIELDS}
+def hit_record(hit: Hit, fits: float | None, *, explain: bool) -> Record:
+    """The fields of a hit under their published names, in their published order, with what its list says of itself."""
+    explained = {name: getattr(hit, name) for name in EXPLAINED} if explain else {}
+    return {name: getattr(hit, name) for name in FIELDS} | {"fits": fits} | explained
 
 
 def hit_line(hit: Hit, *, explain: bool) -> str:
-    """`score<TAB>path`, and a further cell for each signal when asked to explain."""
-    signals = _signal_cells(hit) if explain else []
-    return tsv_line([f"{hit.score:.3f}", hit.path, *signals])
+    """`probability<TAB>path`, or `score<TAB>path`, and a further cell for each reason when asked to explain."""
+    return tsv_line([worth(hit), hit.path, *(hit.reasons if explain else ())])
 
 
-def hits_csv(hits: Sequence[Hit], *, explain: bool) -> list[str]:
-    """CSV with the columns of the JSON form; the signals, when asked for, one column each."""
-    names = sorted({name for hit in hits for name in hit.signals}) if explain else []
-    header = [*FIELDS[:-1], *(f"signal.{name}" for name in names)]
-    return csv_lines([_csv_record(hit, header) for hit in hits], header)
+def hits_csv(hits: Hits, *, explain: bool) -> list[str]:
+    """CSV with the columns of the JSON form; signals and contributions, when asked for, one column each."""
+    records = [_csv_record(hit, hits.fits, explain) for hit in hits]
+    names = sorted({name for record in records for name in record if "." in name})
+    header = [*FIELDS[:-1], "fits", *names]
+    return csv_lines([{name: record[name] for name in header if name in record} for record in records], header)
 
 
-def _csv_record(hit: Hit, header: Sequence[str]) -> Record:
-    signals = {f"signal.{name}": value for name, value in hit.signals.items()}
-    return {name: value for name, value in {**hit_record(hit), **signals}.items() if name in header}
+def _csv_record(hit: Hit, fits: float | None, explain: bool) -> Record:
+    numbers = {"signal": hit.signals, "contribution": hit.contributions} if explain else {}
+    named = {f"{kind}.{name}": value for kind, values in numbers.items() for name, value in values.items()}
+    return hit_record(hit, fits, explain=False) | named
 
 
 def hits_table(hits: Sequence[Hit], *, explain: bool) -> Table:
-    """Score and path; below the path what matched and, when asked to explain, the signals."""
+    """Probability (or score) and path; below the path what matched and, when asked to explain, the reasons."""
     from rich.console import Group
     from rich.text import Text
 
     table = plain_table()
-    table.add_column("score", justify="right")
+    table.add_column("score" if any(hit.probability is None for hit in hits) else "prob.", justify="right")
     table.add_column("path")
     for hit in hits:
         # Text, never str: names are not markup. A path is shown whole, for it is what people copy.
@@ -111,13 +116,14 @@ def hits_table(hits: Sequence[Hit], *, explain: bool) -> Table:
         if words := matched(hit):
             lines.append(Text(words, style="dim", overflow="ellipsis", no_wrap=True))
         if explain:
-            lines.append(Text("  ".join(_signal_cells(hit)), style="dim"))
-        table.add_row(f"{hit.score:.3f}", Group(*lines))
+            lines += [Text(printable(reason), style="dim") for reason in hit.reasons]
+        table.add_row(worth(hit), Group(*lines))
     return table
 
 
-def _signal_cells(hit: Hit) -> list[str]:
-    return [f"{name}={value:.3f}" for name, value in hit.signals.items()]
+def worth(hit: Hit) -> str:
+    """The probability of a hit, or its score where there is none, with three decimals."""
+    return f"{hit.score if hit.probability is None else hit.probability:.3f}"
 
 
 def matched(hit: Hit) -> str:

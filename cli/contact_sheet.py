@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from mmsearch.cli.answers import matched
+from mmsearch.cli.answers import matched, worth
 from mmsearch.cli.options import Count, LibraryFolder, existing_library
 from mmsearch.cli.output import emit
 from mmsearch.index.errors import Unreadable
@@ -65,7 +65,7 @@ def _card(hit: Hit) -> str:
         body = f"<blockquote>{escape(matched(hit))}</blockquote>"
     else:
         body = f'<img alt="{name}" src="{picture}">'
-    return f'<li title="{escape(hit.path)}">{body}<p><b>{hit.score:.3f}</b> <span>{name}</span></p></li>'
+    return f'<li title="{escape(hit.path)}">{body}<p><b>{worth(hit)}</b> <span>{name}</span></p></li>'
 
 
 def thumbnail(path: Path) -> str | None:

@@ -109,8 +109,14 @@ MinScore = Annotated[
     float | None,
     typer.Option(metavar="X", help="Only answers with at least this score.", show_default=False),
 ]
+MinProb = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", min=0.0, max=1.0, help="Only answers with at least this probability.", show_default=False
+    ),
+]
 NoRerank = Annotated[bool, typer.Option("--no-rerank", help="Order by the plain cosine of the best view.")]
-Explain = Annotated[bool, typer.Option("--explain", help="Show what each score was made of.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Say why each answer stands where it does.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV with a header line.")]
 PathsOnly = Annotated[bool, typer.Option("-f", "--filepath-only", help="Paths only, one a line.")]
 PathsNul = Annotated[bool, typer.Option("-0", help="Paths only, each ended by NUL, for `xargs -0`.")]

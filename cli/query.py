@@ -17,6 +17,7 @@ from mmsearch.cli.options import (
     Explain,
     Kinds,
     LibraryFolder,
+    MinProb,
     MinScore,
     NoRerank,
     Offset,
@@ -42,6 +43,7 @@ def query(
     path: PathGlob = None,
     after: After = None,
     before: Before = None,
+    min_prob: MinProb = None,
     min_score: MinScore = None,
     no_rerank: NoRerank = False,
     explain: Explain = False,
@@ -56,7 +58,7 @@ def query(
 ) -> None:
     """Show what fits a query, best first.
 
-    A terminal gets a table, a pipe gets score<TAB>path.
+    A terminal gets a table, a pipe gets probability<TAB>path.
     A query that begins with a minus sign goes after `--`.
     """
     form = chosen_form(as_json=as_json, as_csv=as_csv, paths=filepath_only, paths_nul=nul)
@@ -68,8 +70,10 @@ def query(
             path_glob=path,
             after=after,
             before=before,
+            min_prob=min_prob,
             min_score=min_score,
             rerank=not no_rerank,
+            explain=explain,
             offset=offset,
             allow_url=allow_url,
         )
@@ -84,6 +88,7 @@ def similar(
     path: PathGlob = None,
     after: After = None,
     before: Before = None,
+    min_prob: MinProb = None,
     min_score: MinScore = None,
     no_rerank: NoRerank = False,
     explain: Explain = False,
@@ -103,8 +108,10 @@ def similar(
             path_glob=path,
             after=after,
             before=before,
+            min_prob=min_prob,
             min_score=min_score,
             rerank=not no_rerank,
+            explain=explain,
             offset=offset,
         )
     show_hits(hits, form, explain=explain)

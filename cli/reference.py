@@ -21,10 +21,17 @@ Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 an error 
 found), 2 wrong usage, 130 interrupted by Ctrl-C.
 
 - On a terminal `query` and `similar` print a table, its paths relative to the current directory where they
-  are below it. In a pipe they print `score<TAB>path`. Paths are absolute there, as in every other form.
+  are below it. In a pipe they print `probability<TAB>path`; with --no-rerank, where there is no probability,
+  `score<TAB>path`. Paths are absolute there, as in every other form.
+- `query` says "no good match" on stderr when the library most likely holds nothing that fits; what is nearest is
+  shown all the same. `--min-prob P` leaves out what is less probable than P.
+- `--explain` says what added how much to the score of each answer, what counts most first. How that was found is the
+  field `method` of the JSON form: `exact`, or `shapley` (sampled Shapley values).
 - A control character in a name is printed as an escape, such as `\\x1b`, in the table and in tab-separated
   lines. `--json`, `--csv`, `-f` and `-0` give names exactly as they are.
-- `--json` prints one object a line: `rank, score, path, kind, view, start_s, end_s, snippet, signals`.
+- `--json` prints one object a line: `rank, score, probability, path, kind, view, start_s, end_s, snippet, signals,
+  fits`, and with `--explain` also `contributions, method, reasons`. `fits` is the probability that the library holds
+  what was asked for, `null` where nothing says so, as `probability` is.
 - Into a pipe everything is written as UTF-8, whatever the locale.
 - Environment: `MMSEARCH_LIBRARY` (the library), `MMSEARCH_MODEL` (the model), `MMSEARCH_MODELS` (where added
   models are kept), `MMSEARCH_DEVICE` (where the model runs), `NO_COLOR`.

@@ -22,16 +22,19 @@ from mmsearch.retrieval import hubs, queries, scopes
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder, ModelCard
 from mmsearch.retrieval.feedback import judging
+from mmsearch.retrieval.feedback.heads import Heads
 from mmsearch.retrieval.feedback.judging import Feedback
+from mmsearch.retrieval.ranking import QueryVector
 from mmsearch.retrieval.scopes import absolute
-from mmsearch.retrieval.searching import Page, PageOptions, QueryVector, search
-from mmsearch.retrieval.types import Hit, IndexReport, Status
+from mmsearch.retrieval.searching import Page, PageOptions, search
+from mmsearch.retrieval.types import Hits, IndexReport, Status
 
 if TYPE_CHECKING:
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
 
 CATALOG_NAME = "catalog.sqlite"
 VECTORS_NAME = "vectors"
+HEADS_NAME = "fusion"
 
 
 def default_path() -> Path:
@@ -56,6 +59,7 @@ class Library:
         self._model = model
         self._catalog = catalog
         self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim)
+        self._heads = Heads(catalog, path / HEADS_NAME, card.fingerprint)
         self._device = device
         self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
@@ -218,23 +222,25 @@ class Library:
         with index_lock(self.path):
             return self._catalog.move_root(absolute(old), absolute(new))
 
-    def query(self, query: str, k: int = 10, *, allow_url: bool = False, **options: Unpack[PageOptions]) -> list[Hit]:
+    def query(self, query: str, k: int = 10, *, allow_url: bool = False, **options: Unpack[PageOptions]) -> Hits:
         """The k best answers to a text, a picture's path or URL, or a sum such as `dog + beach - people`.
 
         allow_url: fetch a picture whose URL is asked for.
-        options:   kinds, path_glob, after, before, min_score, rerank, offset, as PageOptions says.
+        options:   kinds, path_glob, after, before, min_score, min_prob, rerank, explain, offset, as PageOptions says.
 
-        Raises BadQuery, and UsageError for a k or an offset that is no count.
+        The answer is a list; its `fits` says how probable it is that the library holds what was asked for.
+
+        Raises BadQuery, and UsageError for a k or an offset that is no count and a min_prob that is no probability.
         """
         page = Page.of(k, options)
         return self._search(queries.embed_queries(self._query_encoder, [query], allow_url=allow_url), page)[0]
 
-    def query_many(self, texts: Sequence[str], k: int = 10, **options: Unpack[PageOptions]) -> list[list[Hit]]:
+    def query_many(self, texts: Sequence[str], k: int = 10, **options: Unpack[PageOptions]) -> list[Hits]:
         """The k best answers to each of many queries; the same as asking one by one, but faster."""
         page = Page.of(k, options)
         return self._search(queries.embed_queries(self.encoder, texts), page)
 
-    def similar(self, path: Path | str, k: int = 10, **options: Unpack[PageOptions]) -> list[Hit]:
+    def similar(self, path: Path | str, k: int = 10, **options: Unpack[PageOptions]) -> Hits:
         """The k items most like a file; a photo need not be in the library. Raises NotIndexed and BadQuery."""
         page = Page.of(k, options)
         file = absolute(path)
@@ -268,8 +274,8 @@ class Library:
         with index_lock(self.path):
             return self._catalog.clear_judgements(None if query is None else " ".join(query.split()))
 
-    def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[list[Hit]]:
-        return search(self._catalog, self._indexes, self.card, vectors, page)
+    def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[Hits]:
+        return search(self._catalog, self._indexes, self.card, self._heads.current(), vectors, page)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, D) float32 unit rows of N texts."""

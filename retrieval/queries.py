@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mmsearch.index.errors import BadQuery, Unreadable
 from mmsearch.index.items import StoredRow
 from mmsearch.retrieval.encoders.base import Encoder
+from mmsearch.retrieval.fusion.nulls import Modality
 from mmsearch.retrieval.query_language import Term, parse
-from mmsearch.retrieval.ranking import Modality
-from mmsearch.retrieval.searching import QueryVector
+from mmsearch.retrieval.ranking import QueryVector
 from mmsearch.retrieval.types import Preprocess
 
 

@@ -1,135 +1,142 @@
-"""Signals of candidates, and how they become one score.
+"""Candidates become an order: by the learned fusion, by the chance that a view fits, or by the plain cosine.
 
-A raw cosine cannot be compared between views: the vectors of texts and of images lie in different cones
-of the space (the modality gap, Liang et al. 2022), so every caption would outrank every photo. Each
-cosine is therefore standardised by the cosines of pairs that do not belong together, which the model's
-own statistics give, and mapped to the probability that the row fits the query.
+A raw cosine cannot be compared between views: the vectors of texts and of images lie in different cones of the space
+(the modality gap, Liang et al. 2022), so every caption would outrank every photo. All but the plain cosine therefore
+begin with the log odds that a row fits, which the model's own statistics give (retrieval/fusion/nulls.py).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.items import VIEWS
+from mmsearch.index.lexicon import query_words
+from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.encoders.base import ModelCard
+from mmsearch.retrieval.fusion.calibration import Calibration
+from mmsearch.retrieval.fusion.heads.base import Head
+from mmsearch.retrieval.fusion.nulls import Modality, logits, standardised
+from mmsearch.retrieval.fusion.signals import LACKING, measure
 
-Modality = Literal["text", "image"]
-
-# For models whose card says nothing: CLIP-like spaces, and a match that stands four deviations out.
-_NULL: dict[tuple[str, str], tuple[float, float]] = {
-    ("text", "image"): (0.12, 0.04),
-    ("text", "text"): (0.45, 0.12),
-    ("image", "image"): (0.45, 0.12),
-    ("image", "text"): (0.12, 0.04),
-}
-_CALIBRATION = (1.5, -9.4)
-
-# A card's calibration counts the one right row among some 1,000. Of a person's own photos many more fit a
-# query than the one that was in mind; how many is assumed here, not measured. It spreads the scores and
-# hardly moves the order.
-FITTING_PER_WANTED = 30
+Floats = NDArray[np.float64]
+_CERTAIN = 1 - 1e-9  # nothing is ruled out altogether
 
 
 @dataclass(frozen=True, slots=True)
-class Signals:
-    """What is known of each candidate, C candidates and the V views of VIEWS; NaN where an item lacks a view.
+class QueryVector:
+    """A query in the shared space.
 
-    cosine:   (C, V) float32 of the best row to the query.
-    z:        (C, V) float32 standard deviations above the cosine of a pair that does not belong together.
-    relevance: (C, V) float64 in [0, 1], the probability that the row fits the query.
-    unwanted: (C,) float64 in [0, 1], how surely the item is what was subtracted; 0 without a subtracted term.
+    vector:     (D,) float32, unit length: the weighted sum of all terms, subtracted ones with a negative weight.
+    modality:   `image` if a picture was added, else `text`; cosines are judged by it.
+    subtracted: the unit vectors of the subtracted terms, each with its modality.
+    words:      what its added texts say; empty for a picture, which is looked for by its vector alone.
     """
 
-    cosine: NDArray[np.float32]
-    z: NDArray[np.float32]
-    relevance: NDArray[np.float64]
-    unwanted: NDArray[np.float64]
-
-    def of(self, candidate: int) -> dict[str, float]:
-        """The signals of one candidate by name, those that it lacks left out."""
-        named = {
-            f"{name}_{view}": float(values[candidate, column])
-            for name, values in (("cosine", self.cosine), ("z", self.z), ("relevance", self.relevance))
-            for column, view in enumerate(VIEWS)
-            if not np.isnan(values[candidate, column])
-        }
-        return named | ({"unwanted": float(self.unwanted[candidate])} if self.unwanted[candidate] else {})
+    vector: NDArray[np.float32]
+    modality: Modality = "text"
+    subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
+    words: str = ""
 
 
-def measure(
-    card: ModelCard,
-    modality: Modality,
-    cosine: NDArray[np.float32],
-    against: Mapping[Modality, NDArray[np.float32]] | None = None,
-) -> Signals:
-    """The signals of candidates with cosine (C, V) to a query of the given modality.
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What was made of C candidates.
 
-    against: per modality, cosines (M, C, V) to M subtracted terms.
-    """
-    z, relevance = _relevance(card, modality, cosine)
-    unwanted = np.zeros(len(cosine))
-    for kind, cosines in (against or {}).items():
-        for each in cosines:
-            unwanted = np.maximum(unwanted, _best(_relevance(card, kind, each)[1]))
-    return Signals(cosine, z, relevance, unwanted)
-
-
-def _relevance(
-    card: ModelCard, modality: Modality, cosine: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    z = np.empty_like(cosine)
-    logit = np.empty(cosine.shape)
-    for column, view in enumerate(VIEWS):
-        row = "image" if view == "image" else "text"
-        mean, std = card.null.get(modality, {}).get(row, _NULL[modality, row])
-        slope, intercept = card.calibration.get(modality, {}).get(row, _CALIBRATION)
-        z[:, column] = (cosine[:, column] - mean) / max(std, 1e-6)
-        logit[:, column] = slope * z[:, column] + intercept + math.log(FITTING_PER_WANTED)
-    return z, 1 / (1 + np.exp(-logit))
-
-
-def _best(relevance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The highest relevance (C,) over the views that a candidate has."""
-    best: NDArray[np.float64] = np.max(np.nan_to_num(relevance, nan=0.0), axis=1, initial=0.0)
-    return best
-
-
-class Fusion(Protocol):
-    """Turns the signals of candidates into one score each."""
-
-    def score(self, signals: Signals) -> NDArray[np.float64]:
-        """(C,) float64, higher is better."""
-
-
-class BestCosine:
-    """The cosine of the best view: what a search without re-ranking gives."""
-
-    def score(self, signals: Signals) -> NDArray[np.float64]:
-        """(C,) cosine in [-1, 1]."""
-        best: NDArray[np.float32] = np.max(np.nan_to_num(signals.cosine, nan=-1.0), axis=1, initial=-1.0)
-        return best.astype(np.float64)
-
-
-class NoisyOr:
-    """The probability that at least one view is right and the item is not what was subtracted.
-
-    Views are taken as independent witnesses (noisy-or, Pearl 1988): a missing view says nothing, so an
-    item is never punished for having no caption, and a second witness only ever helps.
+    scores:        (C,) higher is better.
+    probabilities: (C,) in [0, 1] that a candidate is what was wanted; None where nothing says so.
+    views:         (C,) int64 column of the view that speaks most for each.
+    fits:          in [0, 1] that the library holds what is asked for; None where nothing says so.
+    method:        how contributions were found: `exact`, or as the head says.
+    contributions: what added how much to the score of the candidate at a place, by name; they sum to it.
     """
 
-    def score(self, signals: Signals) -> NDArray[np.float64]:
-        """(C,) in [0, 1]."""
-        doubt: NDArray[np.float64] = np.prod(1 - np.nan_to_num(signals.relevance, nan=0.0), axis=1)
-        return (1 - doubt) * (1 - signals.unwanted)
+    scores: Floats
+    probabilities: Floats | None
+    views: NDArray[np.int64]
+    fits: float | None
+    method: str
+    contributions: Callable[[int], dict[str, float]]
 
 
-def order(scores: NDArray[np.float64], items: NDArray[np.int64]) -> NDArray[np.int64]:
+def by_cosine(candidates: Candidates) -> Ranked:
+    """The order of the cosine of the best view, in [-1, 1]."""
+    cosine = np.nan_to_num(candidates.cosine, nan=-1.0).astype(np.float64)
+    views = np.argmax(cosine, axis=1)
+    scores = np.max(cosine, axis=1, initial=-1.0)
+    return Ranked(scores, None, views, None, "exact", lambda at: {f"{VIEWS[views[at]]}.cosine": float(scores[at])})
+
+
+def by_relevance(card: ModelCard, query: QueryVector, candidates: Candidates) -> Ranked:
+    """The order of the log odds that at least one view fits, and that the item is not what was subtracted.
+
+    Views are taken as independent witnesses (noisy-or, Pearl 1988): a missing one says nothing, so that no item is
+    punished for having no caption, and a second one only ever helps. For pictures, of which no fusion was learned.
+    """
+    odds = _odds(card, query.modality, candidates)
+    belief = np.logaddexp(0, odds).sum(axis=1)  # -log of the chance that no view fits
+    log_odds = belief + np.log(-np.expm1(-belief))
+    best, penalty = odds.max(axis=1), _penalty(log_odds, unwanted(card, query, candidates))
+
+    def contributions(at: int) -> dict[str, float]:
+        parts = {"base": float(best[at]), "others": float(log_odds[at] - best[at])}
+        return parts | ({"unwanted": float(penalty[at])} if penalty[at] else {})
+
+    scores = log_odds + penalty
+    return Ranked(scores, _chance(scores), np.argmax(odds, axis=1), None, "exact", contributions)
+
+
+def by_fusion(card: ModelCard, head: Head, sure: Calibration, query: QueryVector, candidates: Candidates) -> Ranked:
+    """The order that a head makes of the signals of a text query, each score calibrated among those of the list."""
+    signals = measure(card, query_words(query.words), query.vector, candidates)
+    learned = head.score(signals)
+    sureness = sure.judge(signals, learned)
+    penalty = _penalty(sureness.log_odds(learned), unwanted(card, query, candidates)) / sureness.slope
+
+    def contributions(at: int) -> dict[str, float]:
+        return head.explain(signals, at) | ({"unwanted": float(penalty[at])} if penalty[at] else {})
+
+    return Ranked(
+        scores=learned + penalty,
+        probabilities=_chance(sureness.log_odds(learned + penalty)),
+        views=np.argmax(signals.odds, axis=1),
+        fits=sureness.fits,
+        method=head.method,
+        contributions=contributions,
+    )
+
+
+def unwanted(card: ModelCard, query: QueryVector, candidates: Candidates) -> Floats:
+    """(C,) in [0, 1], how surely each candidate is what was subtracted, by its best view; 0 where nothing was."""
+    found = np.zeros(len(candidates))
+    for modality, vector in query.subtracted:
+        cosine = np.where(candidates.rows >= 0, candidates.vectors @ vector, np.float32(np.nan))
+        odds = np.nan_to_num(logits(card, modality, standardised(card, modality, cosine)), nan=LACKING)
+        found = np.maximum(found, _chance(odds.max(axis=1)))
+    return found
+
+
+def measured(
+    card: ModelCard, query: QueryVector, candidates: Candidates, places: Sequence[int]
+) -> list[dict[str, float]]:
+    """What was measured of the candidates at some places, by name, without what they lack."""
+    by_view = {
+        "cosine": candidates.cosine,
+        "z": standardised(card, query.modality, candidates.cosine),
+        "hubness": candidates.hubness,
+        "words": candidates.words,
+    }
+    found = {f"{name}_{view}": values[:, at] for name, values in by_view.items() for at, view in enumerate(VIEWS)}
+    found["name"] = candidates.name
+    if query.subtracted:
+        found["unwanted"] = unwanted(card, query, candidates)
+    return [{name: float(values[at]) for name, values in found.items() if not np.isnan(values[at])} for at in places]
+
+
+def order(scores: Floats, items: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions best first, ties to the smaller item id.
 
     >>> order(np.array([0.1, 0.9, 0.9]), np.array([7, 8, 3])).tolist()
@@ -137,3 +144,18 @@ def order(scores: NDArray[np.float64], items: NDArray[np.int64]) -> NDArray[np.i
     """
     # lexsort's last key is the primary one.
     return np.lexsort((items, -scores))
+
+
+def _odds(card: ModelCard, modality: Modality, candidates: Candidates) -> Floats:
+    """(C, V) log odds that each view fits, LACKING where there is none."""
+    return np.nan_to_num(logits(card, modality, standardised(card, modality, candidates.cosine)), nan=LACKING)
+
+
+def _penalty(log_odds: Floats, ruled_out: Floats) -> Floats:
+    """What to add to log odds (C,) of P so that they become those of P (1 - ruled_out)."""
+    doubt = np.minimum(ruled_out, _CERTAIN)
+    return np.log1p(-doubt) - np.log1p(doubt * np.exp(log_odds))
+
+
+def _chance(log_odds: Floats) -> Floats:
+    return 1 / (1 + np.exp(-log_odds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 import numpy as np
@@ -12,39 +12,29 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import ItemFilter, Kind, StoredRow
+from mmsearch.index.items import VIEWS, ItemFilter, Kind, StoredRow
+from mmsearch.retrieval import ranking
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
-from mmsearch.retrieval.ranking import BestCosine, Fusion, Modality, NoisyOr, Signals, measure, order
-from mmsearch.retrieval.types import Hit
+from mmsearch.retrieval.fusion import calibration, explaining
+from mmsearch.retrieval.fusion.explaining import SharedWords
+from mmsearch.retrieval.fusion.heads.base import Head
+from mmsearch.retrieval.ranking import QueryVector, Ranked
+from mmsearch.retrieval.types import Hit, Hits
 
 # Rows looked at per view, and items short-listed out of them. Recall at this depth bounds the answer.
 MIN_DEPTH = 200
 SNIPPET_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class QueryVector:
-    """A query in the shared space.
-
-    vector:     (D,) float32, unit length: the weighted sum of all terms, subtracted ones with a negative weight.
-    modality:   `image` if a picture was added, else `text`; cosines are judged by it.
-    subtracted: the unit vectors of the subtracted terms, each with its modality.
-    words:      what its added texts say; empty for a picture, which is looked for by its vector alone.
-    """
-
-    vector: NDArray[np.float32]
-    modality: Modality = "text"
-    subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
-    words: str = ""
-
-
 class PageOptions(TypedDict, total=False):
     """Which answers are wanted beside how many.
 
     kinds, path_glob, after, before: which items may answer; dates are ISO 8601, after <= taken < before.
-    min_score: answers below it are left out.
-    rerank:    False ranks by the plain cosine of the best view.
+    min_score: answers below it are left out; a score is a cosine without re-ranking, else log odds.
+    min_prob:  answers that are less probable are left out.
+    rerank:    False ranks by the plain cosine of the best view, which says nothing of probability.
+    explain:   say of each answer what made its score.
     offset:    answers to leave out at the top, for paging.
     """
 
@@ -53,7 +43,9 @@ class PageOptions(TypedDict, total=False):
     after: str | None
     before: str | None
     min_score: float | None
+    min_prob: float | None
     rerank: bool
+    explain: bool
     offset: int
 
 
@@ -67,20 +59,26 @@ class Page:
     k: int = 10
     offset: int = 0
     min_score: float | None = None
+    min_prob: float | None = None
     rerank: bool = True
+    explain: bool = False
     items: ItemFilter = field(default_factory=ItemFilter)
     without: int | None = None
 
     @classmethod
     def of(cls, k: int, options: PageOptions) -> Page:
-        """The page that options ask for. UsageError for a k or an offset that is no count."""
-        offset = options.get("offset", 0)
+        """The page that options ask for. UsageError for counts and probabilities that are none."""
+        offset, min_prob, rerank = options.get("offset", 0), options.get("min_prob"), options.get("rerank", True)
         if k < 1 or offset < 0:
             raise UsageError(f"k must be at least 1 and offset at least 0, but they are {k} and {offset}.")
+        if min_prob is not None and not 0 <= min_prob <= 1:
+            raise UsageError(f"a probability lies between 0 and 1, but min_prob is {min_prob}.")
+        if min_prob is not None and not rerank:
+            raise UsageError("without re-ranking there are no probabilities; cut by min_score instead of min_prob.")
         items = ItemFilter(
             tuple(options.get("kinds", ())), options.get("path_glob"), options.get("after"), options.get("before")
         )
-        return cls(k, offset, options.get("min_score"), options.get("rerank", True), items)
+        return cls(k, offset, options.get("min_score"), min_prob, rerank, options.get("explain", False), items)
 
     @property
     def depth(self) -> int:
@@ -88,64 +86,77 @@ class Page:
 
 
 def search(
-    catalog: Catalog, indexes: Indexes, card: ModelCard, queries: Sequence[QueryVector], page: Page
-) -> list[list[Hit]]:
-    """The hits of each query. A query's answer does not depend on the others beside it."""
+    catalog: Catalog, indexes: Indexes, card: ModelCard, head: Head, queries: Sequence[QueryVector], page: Page
+) -> list[Hits]:
+    """The hits of each query, by that head if of words. A query's answer does not depend on the others beside it."""
     if not queries:
         return []
     targets = np.stack([query.vector for query in queries])
     gathered = gather(catalog, indexes, targets, [query.words for query in queries], page.depth, page.items)
-    return [_rank(catalog, card, query, candidates, page) for query, candidates in zip(queries, gathered, strict=True)]
+    return [
+        _answer(catalog, card, head, query, candidates, page)
+        for query, candidates in zip(queries, gathered, strict=True)
+    ]
 
 
-def _rank(catalog: Catalog, card: ModelCard, query: QueryVector, candidates: Candidates, page: Page) -> list[Hit]:
-    signals = measure(card, query.modality, candidates.cosine, _against(query, candidates))
-    fusion: Fusion = NoisyOr() if page.rerank else BestCosine()
-    scores = fusion.score(signals)
-    best = order(scores, candidates.items)
+def _answer(
+    catalog: Catalog, card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, page: Page
+) -> Hits:
+    ranked = _ranked(card, head, query, candidates, page.rerank)
+    best = _page_of(ranked, candidates, page)
+    shown = candidates.rows[best, ranked.views[best]].tolist()
+    rows = catalog.describe(shown)
+    signals = ranking.measured(card, query, candidates, best.tolist())
+    shared = SharedWords(catalog, query.words) if page.explain else None
+    hits = []
+    for rank, (place, row, named) in enumerate(zip(best.tolist(), shown, signals, strict=True), page.offset + 1):
+        if row not in rows:  # deleted by another process a moment ago
+            continue
+        hit = _hit(rows[row], ranked, place, rank, named)
+        hits.append(hit if shared is None else _explained(hit, ranked, candidates, place, shared))
+    return Hits(hits, ranked.fits)
+
+
+def _ranked(card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, rerank: bool) -> Ranked:
+    if not rerank:
+        return ranking.by_cosine(candidates)
+    if query.modality == "image" or not query.words:
+        return ranking.by_relevance(card, query, candidates)
+    return ranking.by_fusion(card, head, calibration.shipped(), query, candidates)
+
+
+def _page_of(ranked: Ranked, candidates: Candidates, page: Page) -> NDArray[np.int64]:
+    """Places of the candidates that the page shows, best first."""
+    best = ranking.order(ranked.scores, candidates.items)
     best = best[candidates.items[best] != page.without]
     if page.min_score is not None:
-        best = best[scores[best] >= page.min_score]
-    best = best[page.offset : page.offset + page.k]
-    views = _best_views(signals, page.rerank)
-    rows = catalog.describe(candidates.rows[best, views[best]].tolist())
-    hits = []
-    for rank, place in enumerate(best.tolist(), page.offset + 1):
-        row = rows.get(int(candidates.rows[place, views[place]]))
-        if row is not None:  # deleted by another process a moment ago
-            hits.append(_hit(row, float(scores[place]), rank, signals.of(place)))
-    return hits
+        best = best[ranked.scores[best] >= page.min_score]
+    if page.min_prob is not None and ranked.probabilities is not None:
+        best = best[ranked.probabilities[best] >= page.min_prob]
+    return best[page.offset : page.offset + page.k]
 
 
-def _best_views(signals: Signals, rerank: bool) -> NDArray[np.int64]:
-    """(C,) column of the view that speaks most for each candidate."""
-    values = signals.relevance if rerank else signals.cosine
-    return np.argmax(np.nan_to_num(values, nan=-np.inf), axis=1) if len(values) else np.empty(0, np.int64)
-
-
-def _against(query: QueryVector, candidates: Candidates) -> dict[Modality, NDArray[np.float32]]:
-    """Cosines (M, C, V) of the candidates' best rows to the subtracted terms of each modality."""
-    against: dict[Modality, NDArray[np.float32]] = {}
-    for modality in ("text", "image"):
-        terms = [vector for kind, vector in query.subtracted if kind == modality]
-        if terms:
-            cosines = np.einsum("md,cvd->mcv", np.stack(terms), candidates.vectors)
-            against[modality] = np.where(candidates.rows >= 0, cosines, np.float32(np.nan))
-    return against
-
-
-def _hit(row: StoredRow, score: float, rank: int, signals: dict[str, float]) -> Hit:
+def _hit(row: StoredRow, ranked: Ranked, place: int, rank: int, signals: dict[str, float]) -> Hit:
     return Hit(
         path=str(row.item.path),
         kind=row.item.kind,
         view=row.view,
-        score=score,
+        score=float(ranked.scores[place]),
         rank=rank,
         start_s=row.start_s,
         end_s=row.end_s,
         snippet=_shortened(row.text),
         signals=signals,
+        probability=None if ranked.probabilities is None else float(ranked.probabilities[place]),
     )
+
+
+def _explained(hit: Hit, ranked: Ranked, candidates: Candidates, place: int, shared: SharedWords) -> Hit:
+    """The hit with what made its score, in numbers and in words."""
+    contributions = ranked.contributions(place)
+    words = shared.of(int(candidates.items[place]), candidates.rows[place])
+    reasons = tuple(explaining.in_words(contributions, VIEWS[ranked.views[place]], words))
+    return replace(hit, contributions=contributions, method=ranked.method, reasons=reasons)
 
 
 def _shortened(text: str) -> str:

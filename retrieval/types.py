@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -96,6 +96,7 @@ class IndexReport:
 
     failures:    what this run passed over, `skipped` of them.
     interrupted: the run was stopped early; what it had done is kept.
+    device_busy: the share of the time in which the GPU computed; None without one.
     """
 
     added: int
@@ -106,6 +107,7 @@ class IndexReport:
     seconds: float
     failures: tuple[Skipped, ...] = ()
     interrupted: bool = False
+    device_busy: float | None = None
 
     @property
     def items_per_second(self) -> float:
@@ -117,11 +119,17 @@ class Hit:
     """One answer: an item, and the view of it that matched best.
 
     path:    absolute.
-    score:   relevance in [0, 1], higher is better; without re-ranking the cosine of the best view.
+    score:   log odds, higher is better, to be compared within one list; without re-ranking the cosine of the best view.
     rank:    1 for the best.
     start_s, end_s: the stretch of a clip that matched, in seconds.
     snippet: the caption or passage that matched, empty for a picture.
-    signals: what the score was made of, by name.
+    signals: what was measured of it, by name.
+    probability: in [0, 1], that it is what was wanted; None without re-ranking.
+
+    Of a hit that was asked to be explained (empty otherwise):
+    contributions: what each signal added to the score, by name; they sum to it.
+    method:        how they were found: `exact`, or `shapley` for a fusion that mixes its signals.
+    reasons:       the same in words, what counts most first.
     """
 
     path: str
@@ -133,6 +141,29 @@ class Hit:
     end_s: float | None = None
     snippet: str = ""
     signals: Mapping[str, float] = field(default_factory=dict)
+    probability: float | None = None
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    method: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class Hits(list[Hit]):
+    """The answers to one query, best first, and whether they are any good.
+
+    fits: in [0, 1], the probability that the library holds what was asked for; None where that was not learned: for
+          pictures, and without re-ranking.
+    """
+
+    UNLIKELY = 0.3
+
+    def __init__(self, hits: Iterable[Hit] = (), fits: float | None = None) -> None:
+        super().__init__(hits)
+        self.fits = fits
+
+    @property
+    def no_good_match(self) -> bool:
+        """Whether the library most likely holds nothing that fits."""
+        return self.fits is not None and self.fits < self.UNLIKELY
 
 
 @dataclass(frozen=True, slots=True)

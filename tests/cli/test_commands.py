@@ -17,7 +17,7 @@ from mmsearch.retrieval import library as home
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.library import Library
-from mmsearch.retrieval.types import Hit, IndexReport, Preprocess, Status
+from mmsearch.retrieval.types import Hit, Hits, IndexReport, Preprocess, Status
 
 REPORT = IndexReport(1, 0, 0, 0, 0, 1.0)
 HIT = Hit("/p/rex.jpg", "image", "image", 0.9, 1)
@@ -31,7 +31,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     stand_in = create_autospec(Library)
     opened: MagicMock = stand_in.open.return_value
     opened.__enter__.return_value = opened
-    opened.query.return_value = opened.similar.return_value = [HIT]
+    opened.query.return_value = opened.similar.return_value = Hits([HIT])
     opened.index.return_value = opened.retry_failures.return_value = REPORT
     opened.roots.return_value = [Root(1, Path("/p"))]
     monkeypatch.setattr(home, "Library", stand_in)
@@ -103,7 +103,7 @@ def test_index_refuses_a_path_that_is_not_there(
 def test_query_hands_on_every_option(library: MagicMock) -> None:
     line = (
         "query dog -k 3 --library lib --kind audio --kind image --path */a/* --after 2024 "
-        "--before 2024-06-01 --min-score 0.5 --no-rerank --offset 4 --allow-url -f"
+        "--before 2024-06-01 --min-score 0.5 --min-prob 0.25 --explain --no-rerank --offset 4 --allow-url -f"
     )
     assert run(line.split()) == 0
     library.opener.assert_called_once_with(Path("lib"), device="auto", create=False)
@@ -115,7 +115,9 @@ def test_query_hands_on_every_option(library: MagicMock) -> None:
         after="2024",
         before="2024-06-01",
         min_score=0.5,
+        min_prob=0.25,
         rerank=False,
+        explain=True,
         offset=4,
         allow_url=True,
     )
@@ -132,7 +134,9 @@ def test_query_alone_asks_for_ten_and_fetches_nothing(library: MagicMock) -> Non
         after=None,
         before=None,
         min_score=None,
+        min_prob=None,
         rerank=True,
+        explain=False,
         offset=0,
         allow_url=False,
     )
@@ -163,7 +167,16 @@ def test_query_writes_in_the_form_asked_for(
 @pytest.mark.parametrize("command", ["query", "similar"])
 @pytest.mark.parametrize(
     "wrong",
-    ["-k 0", "--offset -1", "--kind video", "--after 2024-5", "--json --csv", "--min-score x", "--what"],
+    [
+        "-k 0",
+        "--offset -1",
+        "--kind video",
+        "--after 2024-5",
+        "--json --csv",
+        "--min-score x",
+        "--min-prob 1.5",
+        "--what",
+    ],
 )
 def test_wrong_usage_exits_2_before_the_library_is_asked(
     library: MagicMock, capsys: pytest.CaptureFixture[str], command: str, wrong: str
@@ -189,7 +202,9 @@ def test_similar_hands_on_every_option(library: MagicMock) -> None:
         after="2024",
         before="2025",
         min_score=0.1,
+        min_prob=None,
         rerank=False,
+        explain=False,
         offset=2,
     )
 

@@ -195,7 +195,7 @@ def test_json_and_csv_read_back(shared: tuple[Path, Command]) -> None:
     assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
     assert [row["path"] for row in rows] == [hit["path"] for hit in hits]
     assert list(hits[0]) == [
-        "rank", "score", "path", "kind", "view", "start_s", "end_s", "snippet", "signals",
+        "rank", "score", "probability", "path", "kind", "view", "start_s", "end_s", "snippet", "signals", "fits",
     ]  # fmt: skip
 
 

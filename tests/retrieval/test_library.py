@@ -402,17 +402,71 @@ def test_pages_of_a_ranking_join(library: Library, photos: Path) -> None:
     assert library.query("green", offset=3) == []
 
 
-def test_scores_fall_and_lie_between_0_and_1(library: Library, photos: Path) -> None:
+def test_scores_and_probabilities_fall(library: Library, photos: Path) -> None:
     library.index([photos])
-    scores = [hit.score for hit in library.query("green")]
+    hits = library.query("green")
+    scores, chances = [hit.score for hit in hits], [hit.probability or 0 for hit in hits]
     assert scores == sorted(scores, reverse=True)
-    assert all(0 <= score <= 1 for score in scores)
+    assert chances == sorted(chances, reverse=True)
+    assert all(0 < chance < 1 for chance in chances)
 
 
 def test_a_minimum_score_cuts(library: Library, photos: Path) -> None:
     library.index([photos])
     best, second, _ = library.query("green")
     assert library.query("green", min_score=(best.score + second.score) / 2) == [best]
+
+
+def test_a_minimum_probability_cuts(library: Library, photos: Path) -> None:
+    library.index([photos])
+    best, second, _ = library.query("green")
+    assert best.probability is not None
+    assert second.probability is not None
+    assert library.query("green", min_prob=best.probability) == [best]
+    assert library.query("green", min_prob=second.probability) == [best, second]
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1])
+def test_a_minimum_that_is_no_probability_is_refused(library: Library, wrong: float) -> None:
+    with pytest.raises(UsageError, match=f"^a probability lies between 0 and 1, but min_prob is {wrong}.$"):
+        library.query("green", min_prob=wrong)
+
+
+def test_no_probability_is_cut_without_reranking(library: Library) -> None:
+    with pytest.raises(UsageError, match=r"^without re-ranking there are no probabilities; cut by min_score"):
+        library.query("green", min_prob=0.5, rerank=False)
+
+
+def test_an_answer_says_whether_anything_fits_and_a_picture_does_not(library: Library, photos: Path) -> None:
+    library.index([photos])
+    fits = library.query("green").fits
+    assert fits is not None
+    assert 0 < fits < 1
+    assert library.query("green", rerank=False).fits is None
+    assert library.similar(photos / "green.png").fits is None
+    assert library.query("green", path_glob="nowhere").fits == 0
+
+
+@pytest.mark.parametrize("query", ["green", "green - red", "{photo}", "{photo} - red"])
+def test_contributions_sum_to_the_score(library: Library, photos: Path, query: str) -> None:
+    library.index([photos])
+    for hit in library.query(query.format(photo=photos / "green.png"), explain=True):
+        assert sum(hit.contributions.values()) == pytest.approx(hit.score, abs=1e-4)
+        assert hit.method == "exact"
+        assert hit.reasons
+
+
+def test_a_plain_cosine_explains_itself(library: Library, photos: Path) -> None:
+    library.index([photos])
+    best = library.query("green", k=1, rerank=False, explain=True)[0]
+    assert best.contributions == {"image.cosine": best.score}
+    assert best.reasons == (f"its photo is close in meaning {best.score:+.2f}",)
+
+
+def test_nothing_is_explained_unasked(library: Library, photos: Path) -> None:
+    library.index([photos])
+    best = library.query("green", k=1)[0]
+    assert (best.contributions, best.method, best.reasons) == ({}, "", ())
 
 
 def test_without_reranking_the_score_is_the_cosine(library: Library, photos: Path) -> None:
