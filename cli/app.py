@@ -15,6 +15,7 @@ import typer
 
 from mmsearch import __version__
 from mmsearch.cli.doctor import doctor
+from mmsearch.cli.eval import evaluate
 from mmsearch.cli.feedback import ManyPaths, feedback
 from mmsearch.cli.index import index
 from mmsearch.cli.library import failures, forget, repair, roots, status, verify
@@ -36,6 +37,7 @@ app = typer.Typer(
 for command in (index, query, similar, status, forget, roots, failures, verify, repair):
     app.command()(command)
 app.command(cls=ManyPaths)(feedback)
+app.command("eval")(evaluate)
 app.add_typer(models)
 app.add_typer(train)
 app.command()(doctor)

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
 _CONFIDENCE = (0.025, 0.975)
+_DRAWN_AT_ONCE = 500_000  # groups of several resamples, as many as the caches of a processor hold
 
 Values = NDArray[np.float64]
 Groups = Sequence[Hashable] | NDArray[np.int64]
@@ -159,7 +160,9 @@ def _resampled(each: Values, groups: Groups | None, seed: int) -> Values:
     sums, sizes = np.bincount(places, each), np.bincount(places)
     rng = np.random.default_rng(seed)
     means = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        drawn = rng.integers(0, len(sums), len(sums))
-        means[i] = sums[drawn].sum() / sizes[drawn].sum()
+    at_once = max(1, _DRAWN_AT_ONCE // len(sums))
+    for start in range(0, RESAMPLES, at_once):
+        part = means[start : start + at_once]
+        drawn = rng.integers(0, len(sums), (len(part), len(sums)))
+        part[:] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     return means

@@ -71,7 +71,7 @@ def find(caption_file: Path, folder: Path | None, on_skip: OnSkip) -> dict[Path,
         if said and naming.kind_of(path.name) == "image":
             captions[path] = list(dict.fromkeys(said))
     if missing and not captions:
-        raise BadManifest(path=caption_file, reason=_none_there(missing))
+        raise BadManifest(path=caption_file, reason=none_there(missing))
     check_enough(caption_file, len(captions), skipped=len(missing))
     for name in missing:
         on_skip(Skipped(Path(name), f"not there, though {caption_file.name} captions it"))
@@ -154,6 +154,7 @@ def _readable(
             yield path, pixels
 
 
-def _none_there(missing: Sequence[str]) -> str:
+def none_there(missing: Sequence[str]) -> str:
+    """That no photo of a caption file was found, naming a few."""
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
     return f"none of its photos is there: {', '.join(missing[:_NAMED])}{more}. Say where they are with --photos DIR."
