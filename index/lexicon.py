@@ -139,7 +139,7 @@ class Lexicon:
             return Matches.of([], [])
         with self._lock:
             self._catch_up()
-            lists = [self._list(indexed, word) for word in words]
+            lists = self._lists_of(indexed, words)
             count = self._counts[indexed]
         # "+ 1": a word that is in more than half of all texts still counts for something.
         weights = [math.log(1 + (count - len(ids) + 0.5) / (len(ids) + 0.5)) for ids in lists]
@@ -152,10 +152,11 @@ class Lexicon:
             self._counts = {indexed: self._catalog.count_indexed(indexed) for indexed in INDEXED}
             self._version = version
 
-    def _list(self, indexed: Indexed, word: str) -> NDArray[np.int64]:
-        key = indexed, word
-        if key not in self._lists:
-            if len(self._lists) >= _KEPT_LISTS:
-                self._lists.clear()
-            self._lists[key] = self._catalog.with_word(indexed, word)
-        return self._lists[key]
+    def _lists_of(self, indexed: Indexed, words: list[str]) -> list[NDArray[np.int64]]:
+        if len(self._lists) > _KEPT_LISTS:
+            self._lists.clear()
+        fresh = [word for word in words if (indexed, word) not in self._lists]
+        if fresh:
+            keys = [(indexed, word) for word in fresh]
+            self._lists |= zip(keys, self._catalog.with_words(indexed, fresh), strict=True)
+        return [self._lists[indexed, word] for word in words]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, literal_column, select
 
 from mmsearch.index import schema
 from mmsearch.index.contents import among, item_of, select_items
@@ -135,12 +135,11 @@ class Rows(Database):
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""
         columns = schema.rows.c
+        wanted = select(columns.id, columns.item_id).where(among(columns.item_id, item_ids.tolist()))
+        # "+": left to itself SQLite goes through all rows of the view, whose ids are in order already.
+        of_view = literal_column("+rows.view") == view
         with self._reading() as connection:
-            found = connection.execute(
-                select(columns.id, columns.item_id)
-                .where(among(columns.item_id, item_ids.tolist()), columns.view == view)
-                .order_by(columns.id)
-            ).all()
+            found = connection.execute(wanted.where(of_view).order_by(columns.id)).all()
         both = np.array([tuple(pair) for pair in found], np.int64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,17 +19,17 @@ INDEXED: tuple[Indexed, ...] = get_args(Indexed)
 class Words(Database):
     """The part of the catalogue that finds rows by their text (`texts`) and items by their names (`names`)."""
 
-    def with_word(self, indexed: Indexed, word: str) -> NDArray[np.int64]:
-        """Ids (N,), ascending, of the rows or items that hold a word in any of its forms.
+    def with_words(self, indexed: Indexed, words: Sequence[str]) -> list[NDArray[np.int64]]:
+        """For each word the ids (N,), ascending, of the rows or items that hold it in any of its forms.
 
         A word is letters and digits alone; whatever else stands in it would part it in two.
         """
         # One text instead of N tuples: the list of a common word has tens of thousands of ids.
         query = f"SELECT group_concat(rowid) FROM {indexed} WHERE {indexed} MATCH ?"
-        quoted = '"' + word.replace('"', '""') + '"'
+        quoted = ['"' + word.replace('"', '""') + '"' for word in words]
         with self._reading() as connection:
-            listed = connection.exec_driver_sql(query, (quoted,)).scalar()
-        return np.fromstring(listed or "", np.int64, sep=",")
+            listed = [connection.exec_driver_sql(query, (each,)).scalar() for each in quoted]
+        return [np.fromstring(ids or "", np.int64, sep=",") for ids in listed]
 
     def count_indexed(self, indexed: Indexed) -> int:
         """How many rows have a text, or how many items there are."""

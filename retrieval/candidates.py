@@ -110,9 +110,8 @@ def gather(
     allowed = Allowed.by(catalog, only)
     found = {view: indexes.search(view, targets, depth, allowed.rows[view]) for view in VIEWS if indexes.count(view)}
     for at, (target, text) in enumerate(zip(targets, words, strict=True)):
-        rows = {view: near.ids[at][near.ids[at] != PADDING_ID] for view, near in found.items()}
-        scores = {view: near.scores[at] for view, near in found.items()}
-        rankings = _with_owners(catalog, rows, scores)
+        near = {view: (each.ids[at], each.scores[at]) for view, each in found.items()}
+        rankings = _with_owners(catalog, near)
         spoken = _spoken(catalog, indexes, text, depth, allowed)
         lists = [ranking.owners for ranking in rankings.values()]
         items = shortlist([*lists, spoken.owners, spoken.items], depth)
@@ -137,14 +136,15 @@ def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int6
 
 
 def _with_owners(
-    catalog: Catalog, rows: Mapping[View, NDArray[np.int64]], scores: Mapping[View, NDArray[np.float32]]
+    catalog: Catalog, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
 ) -> dict[View, Ranking]:
-    """The rows of each view's list that still have an owner: another process may have deleted some meanwhile."""
+    """The rows and scores of each view's list that still have an owner: another process may have deleted some."""
+    ids = [np.empty(0, np.int64), *(rows for rows, _ in near.values())]
+    owners = np.split(catalog.facts(np.concatenate(ids)).owners, np.cumsum([len(each) for each in ids]))[1:]
     rankings = {}
-    for view, ids in rows.items():
-        owners = catalog.facts(ids).owners
-        kept = owners != PADDING_ID
-        rankings[view] = Ranking(ids[kept], owners[kept], scores[view][: len(ids)][kept])
+    for (view, (rows, scores)), owned in zip(near.items(), owners, strict=False):
+        kept = owned != PADDING_ID  # so has the padding of a list that is not full
+        rankings[view] = Ranking(rows[kept], owned[kept], scores[kept])
     return rankings
 
 
@@ -191,8 +191,7 @@ def _best_rows(
     for view, ranking in rankings.items():
         column = VIEWS.index(view)
         _keep_best(items, rows[:, column], cosine[:, column], ranking)
-        lacking = items[rows[:, column] == PADDING_ID]
-        more, owners = catalog.rows_of_items(lacking, view)
+        more, owners = catalog.rows_of_items(items[rows[:, column] == PADDING_ID], view)
         _keep_best(
             items,
             rows[:, column],

@@ -67,8 +67,8 @@ class SharedWords:
 
     def __init__(self, catalog: Catalog, query: str) -> None:
         words = query_words(query)
-        self._texts = {word: catalog.with_word("texts", word) for word in words}
-        self._names = {word: catalog.with_word("names", word) for word in words}
+        self._texts = dict(zip(words, catalog.with_words("texts", words), strict=True))
+        self._names = dict(zip(words, catalog.with_words("names", words), strict=True))
 
     def of(self, item: int, rows: NDArray[np.int64]) -> dict[str, list[str]]:
         """The words by view, and those of the name by `name`, of an item with these rows (V,); only where there are."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 from tests.index.samples import bytes_in, photo, row, row_ids
 
@@ -19,8 +20,10 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import NewItem, Root
 from mmsearch.index.lexicon import Lexicon, Matches, bm25
 
+Ids = NDArray[np.int64]
 
-def ids(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+
+def ids(*values: int) -> Ids:
     return np.array(values, np.int64)
 
 
@@ -179,7 +182,7 @@ def test_matches_are_the_union_of_lists_with_the_sum_of_their_weights() -> None:
 
 
 @pytest.mark.parametrize("lists", [[], [ids()]])
-def test_no_matches_are_empty(lists: list[np.ndarray[tuple[int], np.dtype[np.int64]]]) -> None:
+def test_no_matches_are_empty(lists: list[Ids]) -> None:
     matches = Matches.of(lists, [1.0] * len(lists))
     assert matches.ids.tolist() == matches.best(5).tolist() == []
     assert matches.at(ids(1, 2)).tolist() == [0, 0]
@@ -208,8 +211,13 @@ def test_lists_are_asked_for_once_until_the_catalogue_changes(
 ) -> None:
     catalog.record(captioned(root, "a dog"))
     asked = []
-    with_word = catalog.with_word
-    monkeypatch.setattr(catalog, "with_word", lambda *key: asked.append(key) or with_word(*key))
+    with_words = catalog.with_words
+
+    def noted(indexed: words.Indexed, these: Sequence[str]) -> list[Ids]:
+        asked.append((indexed, *these))
+        return with_words(indexed, these)
+
+    monkeypatch.setattr(catalog, "with_words", noted)
     lexicon = Lexicon(catalog)
     for _ in range(2):
         lexicon.texts("dog dog")
@@ -249,6 +257,7 @@ def test_an_old_library_gets_its_words(tmp_path: Path, monkeypatch: pytest.Monke
                 old.execute(f"DROP {kind} {name}")
         old.execute("DROP TABLE texts")
         old.execute("DROP TABLE names")
+        old.execute("DROP INDEX rows_unmeasured")
         old.execute("ALTER TABLE rows DROP COLUMN hubness")
         old.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
     old.close()

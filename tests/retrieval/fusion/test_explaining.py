@@ -65,9 +65,9 @@ def test_every_contribution_of_a_head_can_be_told(kind: type[Head]) -> None:
 class Words:
     """A catalogue that holds these ids for each word."""
 
-    def with_word(self, indexed: str, word: str) -> NDArray[np.int64]:
+    def with_words(self, indexed: str, words: list[str]) -> list[NDArray[np.int64]]:
         held = {("texts", "dog"): [4, 7], ("texts", "beach"): [4], ("names", "beach"): [2]}
-        return np.array(held.get((indexed, word), []), np.int64)
+        return [np.array(held.get((indexed, word), []), np.int64) for word in words]
 
 
 def test_shared_words_are_those_of_the_rows_and_of_the_name() -> None:
