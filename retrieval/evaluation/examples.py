@@ -59,16 +59,14 @@ def collect(
     return made
 
 
-def examples_of(
-    judged: JudgedSet, encoder: Remembering, *, model: str = registry.BUNDLED, photo_noise: float = 0.0
-) -> Examples:
+def examples_of(judged: JudgedSet, encoder: Remembering, *, model: str = registry.BUNDLED) -> Examples:
     """What the queries of a judged set find in a library of its items, which is made for that and removed again.
 
-    model, photo_noise: as for stage.
+    model: the name of the encoder's model.
     """
     with (
         TemporaryDirectory() as folder,
-        stage(judged, encoder, Path(folder), model=model, photo_noise=photo_noise) as staged,
+        stage(judged, encoder, Path(folder), model=model) as staged,
     ):
         return collect(staged.catalog, staged.indexes, encoder, staged.queries)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from mmsearch.index.items import Kind, View
 from mmsearch.retrieval import hubs, naming
 from mmsearch.retrieval.embedding import Embedder, Read, Task
 from mmsearch.retrieval.encoders import registry
-from mmsearch.retrieval.encoders.batches import unit_rows
 from mmsearch.retrieval.evaluation.judged import JudgedItem, JudgedQuery, JudgedSet
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.unchanging import Unchanging
@@ -45,26 +43,17 @@ class Staged:
 
 
 @contextmanager
-def stage(
-    judged: JudgedSet,
-    encoder: Remembering,
-    folder: Path,
-    *,
-    model: str = registry.BUNDLED,
-    photo_noise: float = 0.0,
-) -> Iterator[Staged]:
+def stage(judged: JudgedSet, encoder: Remembering, folder: Path, *, model: str = registry.BUNDLED) -> Iterator[Staged]:
     """A library in an empty folder, open until the context ends; `Library.open(folder)` takes it as well.
 
-    model:       the name that it notes for the encoder.
-    photo_noise: length of the noise that is added to each photo's vector, the same wherever the photo is stored: the
-                 towers know the photos that they were trained on better than any others.
+    model: the name that it notes for the encoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     catalog = Unchanging.open(folder / CATALOG_NAME)
     try:
         catalog.set_meta(model=model, fingerprint=encoder.card.fingerprint, dim=str(encoder.card.dim))
         root = catalog.add_root(folder / _ROOT)
-        _record(catalog, encoder, list(_reads(judged.items, encoder, root.id, folder / _ROOT, photo_noise)))
+        _record(catalog, encoder, list(_reads(judged.items, encoder, root.id, folder / _ROOT)))
         hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
         known = catalog.known(root.id)
         ids = np.array([known[item.name].item_id for item in judged.items], np.int64)
@@ -82,9 +71,7 @@ def _record(catalog: Catalog, encoder: Remembering, reads: Sequence[Read]) -> No
         catalog.record(*embedder.embed(reads[start : start + _BATCH]))
 
 
-def _reads(
-    items: Sequence[JudgedItem], encoder: Remembering, root_id: int, root: Path, photo_noise: float
-) -> Iterator[Read]:
+def _reads(items: Sequence[JudgedItem], encoder: Remembering, root_id: int, root: Path) -> Iterator[Read]:
     """What reading the file of each item would have given."""
     photos = encoder.photos(list({item.photo: None for item in items if item.photo is not None}))
     for item in items:
@@ -95,7 +82,7 @@ def _reads(
         if item.photo is not None:
             if item.photo not in photos:
                 raise Unreadable(f"{item.photo} cannot be read as a photo")
-            vector = _noisy(photos[item.photo], photo_noise, str(item.photo)).astype(np.float16)
+            vector = photos[item.photo].astype(np.float16)
         digest = str(item.photo or item.name)  # names the vector; nothing else looks at it
         yield Read(Task(file, "", (), None), digest, Decoded(None, passages), vector)
 
@@ -105,13 +92,3 @@ def _kind(item: JudgedItem) -> Kind:
     if kind is None:
         raise ValueError(f"no kind of file is called {item.name}")
     return kind
-
-
-def _noisy(row: NDArray[np.float32], length: float, key: str) -> NDArray[np.float32]:
-    """A unit row with noise of about that length, which depends on the key alone."""
-    if not length:
-        return row
-    seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
-    noise = np.random.default_rng(seed).normal(0, length / np.sqrt(len(row)), len(row))
-    moved: NDArray[np.float32] = unit_rows((row + noise)[None])[0]
-    return moved

@@ -5,7 +5,6 @@ import shutil
 import wave
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mmsearch import Library
@@ -79,24 +78,6 @@ def test_what_is_relevant_becomes_item_ids(
         stored = {path.path.name: path.id for path in library.catalog.items_under(tmp_path)}
         assert at == stored
         assert [query.relevant for query in library.queries] == [{id_} for id_ in library.ids]
-
-
-def test_noise_moves_every_photo_by_about_its_length(
-    tmp_path: Path, painted: list[Subject], towers: Remembering, model: str
-) -> None:
-    drawn = judged_set("photo", painted)
-    plain, noisy, again = (
-        image_vectors(drawn, towers, model, tmp_path / str(i), noise) for i, noise in enumerate((0, 1, 1))
-    )
-    np.testing.assert_array_equal(noisy, again)
-    np.testing.assert_allclose(np.linalg.norm(noisy, axis=1), 1, atol=2e-3)
-    # unit noise at a right angle turns a vector by 45 degrees
-    assert (plain * noisy).sum(axis=1).mean() == pytest.approx(np.sqrt(0.5), abs=0.1)
-
-
-def image_vectors(drawn: JudgedSet, towers: Remembering, model: str, folder: Path, noise: float) -> np.ndarray:
-    with stage(drawn, towers, folder, model=model, photo_noise=noise) as library:
-        return library.catalog.rows_after("image", 0, 100)[1].astype(np.float32)
 
 
 def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path, towers: Remembering, model: str) -> None:
