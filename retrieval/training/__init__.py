@@ -1,6 +1,8 @@
 """Training the towers. torch is imported by what is in here and by nothing else of the package.
 
 train_towers(config_path, *, out=None, progress=print) -> Path    the model directory it wrote
+train_fusion(config_path, *, out=None, compare=None, model="bundled", cache=None, progress=print) -> Path
+                                                                  the folder that it wrote the fusion to
 """
 
 from __future__ import annotations
@@ -14,3 +16,18 @@ def train_towers(config_path: Path, *, out: Path | None = None, progress: Callab
     from mmsearch.retrieval.training import towers
 
     return towers.train_towers(config_path, out=out, progress=progress)
+
+
+def train_fusion(
+    config_path: Path,
+    *,
+    out: Path | None = None,
+    compare: Path | None = None,
+    model: str = "bundled",
+    cache: Path | None = None,
+    progress: Callable[[str], None] = print,
+) -> Path:
+    """Train the fusion as a recipe says; see mmsearch.retrieval.training.fusion_run.train_fusion."""
+    from mmsearch.retrieval.training import fusion_run
+
+    return fusion_run.train_fusion(config_path, out=out, compare=compare, model=model, cache=cache, progress=progress)

@@ -3,10 +3,12 @@
 HEADS                      their names
 head_class(name) -> type   the class of one
 load(path) -> Head         the head that Head.save wrote
+shipped() -> Head          the one that comes with mmsearch
 """
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mmsearch.index.errors import UsageError
 from mmsearch.retrieval.fusion.heads.base import Head, read
 
 HEADS = ("weighted", "product", "concat", "two_stream", "shared", "attention", "autoencoder")
+SHIPPED = Path(__file__).parent.parent / "shipped.npz"
 
 
 def head_class(name: str) -> type[Head]:
@@ -28,3 +31,9 @@ def load(path: Path) -> Head:
     """The head in a file that Head.save wrote. HeadInvalid where it is damaged or made for other signals."""
     name, parameters = read(path)
     return head_class(name)(parameters)
+
+
+@cache
+def shipped() -> Head:
+    """The head that comes with mmsearch, read when it is first needed."""
+    return load(SHIPPED)

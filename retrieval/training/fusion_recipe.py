@@ -1,0 +1,106 @@
+"""A fusion recipe: a TOML file read into frozen values, unknown keys refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mmsearch.retrieval.fusion.options import Options
+
+Table = TypeVar("Table")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Libraries of the same photos and clips, drawn by chance, one for each regime.
+
+    photos, clips: how many.
+    rotation:      which caption of each photo is asked.
+    asked:         queries by regime; `labels` stands for a library of labelled photos.
+    calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
+                   queries the right items are taken out.
+    """
+
+    photos: int
+    clips: int
+    rotation: int
+    asked: dict[str, int]
+    calibrates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the material lies, relative to the root.
+
+    captions: caption files with a column split, of which `train` is used. images: their photos, a folder each.
+    clips:    caption files of sounds. held_clips: share of them kept out, by a hash of the name.
+    labelled: a folder of SET/LABEL/photo.
+    """
+
+    captions: tuple[str, ...]
+    images: tuple[str, ...]
+    clips: tuple[str, ...]
+    labelled: str
+    held_clips: float = 0.12
+
+
+@dataclass(frozen=True, slots=True)
+class Estranged:
+    """How far the photos' vectors are moved towards those of other photos, as shares of the way drawn between two.
+
+    The towers know the photos that they were trained on better than they will know a user's.
+    """
+
+    least: float = 0.0
+    most: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRecipe:
+    """All that the shipped fusion is made of.
+
+    ship:    the kind of head that is shipped.
+    root:    where the data lies: $MMSEARCH_DATA, else `root` in the file, else the file's folder.
+    options: by kind of head; `every` holds for the kinds that have none of their own.
+    """
+
+    ship: str
+    seed: int
+    root: Path
+    sources: Sources
+    estranged: Estranged
+    shards: tuple[Shard, ...]
+    options: dict[str, Options] = field(default_factory=dict)
+
+    def options_of(self, kind: str) -> Options:
+        """The settings by which a kind of head is trained."""
+        return self.options.get(kind, self.options.get("every", Options()))
+
+
+def read_fusion_recipe(path: Path) -> FusionRecipe:
+    """Read a recipe; raises ValueError naming the key that is missing or unknown."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    missing = {"ship", "seed", "sources", "shard"} - table.keys()
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}")
+    root = os.environ.get("MMSEARCH_DATA") or table.get("root") or "."
+    return FusionRecipe(
+        ship=table["ship"],
+        seed=table["seed"],
+        root=(path.parent / root).resolve(),
+        sources=_of(Sources, table["sources"], path),
+        estranged=_of(Estranged, table.get("estranged", {}), path),
+        shards=tuple(_of(Shard, each, path) for each in table["shard"]),
+        options={kind: _of(Options, each, path) for kind, each in table.get("options", {}).items()},
+    )
+
+
+def _of(kind: type[Table], values: dict[str, Any], path: Path) -> Table:
+    """The values of one table of the file as a dataclass."""
+    unknown = values.keys() - {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    if unknown:
+        raise ValueError(f"{path}: unknown key {', '.join(sorted(unknown))}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
