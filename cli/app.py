@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,6 +18,7 @@ from mmsearch import __version__
 from mmsearch.cli.doctor import doctor
 from mmsearch.cli.eval import evaluate
 from mmsearch.cli.feedback import ManyPaths, feedback
+from mmsearch.cli.fusion import fusion
 from mmsearch.cli.index import index
 from mmsearch.cli.library import failures, forget, repair, roots, status, verify
 from mmsearch.cli.models import models
@@ -38,6 +40,7 @@ for command in (index, query, similar, status, forget, roots, failures, verify, 
     app.command()(command)
 app.command(cls=ManyPaths)(feedback)
 app.command("eval")(evaluate)
+app.add_typer(fusion)
 app.add_typer(models)
 app.add_typer(train)
 app.command()(doctor)
@@ -71,7 +74,13 @@ def before(
 
 def main() -> None:
     """Run the command with the process's arguments, and end the process with its exit code."""
+    warnings.showwarning = show_warning
     sys.exit(run(sys.argv[1:]))
+
+
+def show_warning(message: Warning | str, *where: object) -> None:
+    """Say what a warning says, but not where in the code it was raised."""
+    note(f"warning: {message}")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from mmsearch.cli.output import emit, json_line, note, shown_path
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from mmsearch.retrieval.feedback.training import OnStep
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
     from mmsearch.retrieval.types import IndexReport, Progress, Skipped
 
@@ -35,6 +36,17 @@ def watched() -> Iterator[tuple[OnProgress | None, OnSkip]]:
             lambda now: bar.update(task, completed=now.done, total=now.total, skipped=skip_count(now)),
             lambda skipped: bar.console.print(Text(skip_line(skipped)), soft_wrap=True),
         )
+
+
+@contextmanager
+def stepping() -> Iterator[OnStep]:
+    """Give the callback of a run in steps: a bar if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    with progress_bar() as bar:
+        task = bar.add_task("", total=None, skipped="")
+        yield lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 
 
 def progress_bar() -> Bar:

@@ -30,6 +30,7 @@ from mmsearch.retrieval.searching import Page, PageOptions, search
 from mmsearch.retrieval.types import Hits, IndexReport, Status
 
 if TYPE_CHECKING:
+    from mmsearch.retrieval.feedback.fusion import UserFusion
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
 
 CATALOG_NAME = "catalog.sqlite"
@@ -273,6 +274,13 @@ class Library:
         """
         with index_lock(self.path):
             return self._catalog.clear_judgements(None if query is None else " ".join(query.split()))
+
+    @property
+    def fusion(self) -> UserFusion:
+        """The order of the answers, to be trained on this library's own queries, judged, and chosen."""
+        from mmsearch.retrieval.feedback.fusion import UserFusion  # which a query does not need
+
+        return UserFusion(self._catalog, self._indexes, self._heads, lambda: self._query_encoder)
 
     def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[Hits]:
         return search(self._catalog, self._indexes, self.card, self._heads.current(), vectors, page)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from mmsearch.index.catalog import Catalog
@@ -50,6 +52,14 @@ class Heads:
         if self._catalog.meta(_trained_with(name)) != self._fingerprint:
             raise HeadInvalid(path=self._file(name), reason="it was trained with another model than the library's")
         return load(self._file(name))
+
+    def usable(self) -> Iterator[tuple[str, Head]]:
+        """Every head by name, the shipped one first; one that cannot be used is passed over with a RuntimeWarning."""
+        for name in self.names():
+            try:
+                yield name, self.load(name)
+            except HeadInvalid as error:
+                warnings.warn(f"{str(error).rstrip('.')}.", RuntimeWarning, stacklevel=2)
 
     def current(self) -> Head:
         """The head in use; the shipped one, with a RuntimeWarning, where that one cannot be used."""
@@ -114,6 +124,7 @@ class Heads:
             return 0
 
 
+@cache
 def shipped() -> Head:
     """The head that comes with mmsearch."""
     return Weighted.untrained()

@@ -130,7 +130,8 @@ def standardise(xp: Any, parameters: Parameters, signals: Signals) -> Signals:
 def read(path: Path) -> tuple[str, dict[str, NDArray[np.float32]]]:
     """The name and the parameters of the head in a file; HeadInvalid where it cannot be read or knows other signals."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load would not close what it opened itself and cannot read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
             name, signals = str(arrays.pop("head")), arrays.pop("signals").tolist()
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:

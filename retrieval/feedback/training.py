@@ -1,0 +1,116 @@
+"""A fusion head trained on the user's own queries, kept only if it is surely better than the shipped one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.errors import MissingExtra
+from mmsearch.retrieval.evaluation.examples import choose, ranked
+from mmsearch.retrieval.feedback.heads import DEFAULT, Heads
+from mmsearch.retrieval.fusion.examples import Examples
+from mmsearch.retrieval.fusion.heads.base import Head
+from mmsearch.retrieval.fusion.options import Options
+from mmsearch.retrieval.metrics import Comparison, compare, ndcg_at
+
+K = 10  # nDCG is taken of so many answers
+PARTS = 5
+_AT_ONCE = 256  # queries scored together
+
+# Close to the shipped head: few queries are to bend it, not to make it anew.
+OPTIONS = Options(epochs=40, patience=6, batch=16, rate=2e-3, decay=5.0, drop=0.0, drop_captions=0.0, hold=0.2)
+
+OnStep = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
+
+
+class Fit(Protocol):
+    """Makes a head of a kind from examples, beginning with the parameters of start."""
+
+    def __call__(self, kind: type[Head], examples: Examples, options: Options, start: Head) -> Head: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What training came to.
+
+    name:          of the new head; None where it would not have been surely better.
+    queries:       how many it was judged and trained by.
+    before, after: nDCG@10 of the shipped head and of heads that had not seen the query, in [0, 1].
+    comparison:    after - before, by photo or query.
+    left_out:      what was not learned from, a sentence each.
+    """
+
+    name: str | None
+    queries: int
+    before: float
+    after: float
+    comparison: Comparison
+    left_out: tuple[str, ...]
+    seconds: float
+
+
+def fitter() -> Fit:
+    """What fits heads. MissingExtra without torch."""
+    try:
+        import torch
+
+        from mmsearch.retrieval.training.fusion import fit
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtra(extra="train", purpose="training a fusion head") from error
+    torch.set_num_threads(1)  # steps as small as these take several times as long on more
+    return fit
+
+
+def train(
+    examples: Examples, heads: Heads, name: str, fit: Fit, *, left_out: Sequence[str], seed: int, on_step: OnStep
+) -> Trial:
+    """Train a head from the shipped one, and let it answer under a name if it is surely better.
+
+    Each query is judged by a head that was trained without it and without any other of its group (cross-validation in
+    PARTS). Better is an nDCG@10 that is higher with 95 % confidence; the head that is kept then learns from all.
+    """
+    started = time.monotonic()
+    shipped = heads.load(DEFAULT)
+    learn = partial(fit, type(shipped), options=replace(OPTIONS, seed=seed), start=shipped)
+    part_of = _parts(examples, seed)
+    before, after = ndcg(examples, all_scores(shipped, examples)), np.zeros(len(examples))
+    for part in range(PARTS):
+        on_step("learning", part, PARTS + 1)
+        held_out = choose(examples, part_of == part)
+        learned = learn(choose(examples, part_of != part))
+        after[part_of == part] = ndcg(held_out, all_scores(learned, held_out))
+    comparison = compare(before, after, examples.group)
+    on_step("learning", PARTS, PARTS + 1)
+    if comparison.is_better:
+        heads.add(name, learn(examples))
+        heads.use(name)
+    made = name if comparison.is_better else None
+    figures = float(before.mean()), float(after.mean()), comparison
+    return Trial(made, len(examples), *figures, tuple(left_out), time.monotonic() - started)
+
+
+def ndcg(examples: Examples, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N,) nDCG@10 of each query by the scores (N, C) of its candidates."""
+    return ndcg_at(ranked(examples, scores), examples.wanted.astype(np.int64), K)
+
+
+def all_scores(head: Head, examples: Examples) -> NDArray[np.float64]:
+    """(N, C) the score of every candidate of every query."""
+    places = np.arange(len(examples))
+    parts = [places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE)]
+    return np.concatenate([head.score(examples.signals(part, vectors=head.uses_vectors)) for part in parts])
+
+
+def _parts(examples: Examples, seed: int) -> NDArray[np.int64]:
+    """(N,) the part of each query, from 0; all queries of a group are in one."""
+    groups, of = np.unique(examples.group, return_inverse=True)
+    part_of_group: NDArray[np.int64] = np.random.default_rng(seed).permutation(len(groups)) % PARTS
+    return part_of_group[of]

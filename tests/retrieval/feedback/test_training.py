@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmsearch.index.catalog import Catalog
+from mmsearch.index.items import VIEWS
+from mmsearch.retrieval.feedback.heads import Heads
+from mmsearch.retrieval.feedback.training import PARTS, Trial, all_scores, ndcg, train
+from mmsearch.retrieval.fusion.examples import Examples
+from mmsearch.retrieval.fusion.heads.base import Head
+from mmsearch.retrieval.fusion.heads.weighted import Weighted
+from mmsearch.retrieval.fusion.options import Options
+from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, QUERY_SIGNALS, VIEW_SIGNALS
+
+WORDS = VIEW_SIGNALS.index("words")
+
+
+def examples(count: int, candidates: int = 6, seed: int = 0) -> Examples:
+    """Queries whose one right candidate is told by its words alone; two queries are of one group each."""
+    rng = np.random.default_rng(seed)
+    shape = (count, candidates, len(VIEWS))
+    views = np.zeros((*shape, len(VIEW_SIGNALS)), np.float32)
+    relevant = np.zeros(shape[:2], np.bool_)
+    relevant[np.arange(count), rng.integers(0, candidates, count)] = True
+    views[..., 1, WORDS] = relevant
+    present = np.zeros(shape, np.bool_)
+    present[..., 1] = True
+    base = rng.normal(size=shape[:2]).astype(np.float32)
+    return Examples(
+        odds=np.repeat(base[..., None], len(VIEWS), axis=-1),
+        base=base,
+        views=views,
+        present=present,
+        items=np.zeros((*shape[:2], len(ITEM_SIGNALS)), np.float32),
+        query=np.zeros((count, len(QUERY_SIGNALS)), np.float32),
+        valid=np.ones(shape[:2], np.bool_),
+        table=np.zeros((1, 4), np.float16),
+        rows=np.zeros(shape, np.int32),
+        targets=np.zeros((count, 4), np.float16),
+        relevant=relevant,
+        wanted=np.ones(count, np.int32),
+        has=present[:, 0],
+        group=np.array([f"photo {at // 2}" for at in range(count)]),
+        regime=np.array(["user"] * count),
+    )
+
+
+class Fitter:
+    """In place of the real one: gives each head the same weight of words, and keeps what it was given."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+        self.seen: list[Examples] = []
+        self.started: list[Head] = []
+
+    def __call__(self, kind: type[Head], examples: Examples, options: Options, start: Head) -> Head:
+        self.seen.append(examples)
+        self.started.append(start)
+        made = Weighted(start.parameters)
+        made.parameters["weights"] = made.parameters["weights"].copy()
+        made.parameters["weights"][1, WORDS] += self.weight
+        return made
+
+
+@pytest.fixture
+def heads(tmp_path: Path) -> Iterator[Heads]:
+    catalog = Catalog.open(tmp_path / "catalog.sqlite")
+    yield Heads(catalog, tmp_path / "fusion", "model 1")
+    catalog.close()
+
+
+def trial(heads: Heads, fit: Fitter, count: int = 60) -> Trial:
+    return train(examples(count), heads, "mine", fit, left_out=["1 thing"], seed=0, on_step=lambda *step: None)
+
+
+def test_a_head_that_is_surely_better_answers_from_now_on(heads: Heads) -> None:
+    done = trial(heads, Fitter(10.0))
+    assert (done.name, done.queries, done.after, done.left_out) == ("mine", 60, 1.0, ("1 thing",))
+    assert done.before < 0.9
+    assert done.comparison.difference == pytest.approx(1 - done.before)
+    assert heads.in_use() == "mine"
+    assert ndcg(examples(60), all_scores(heads.current(), examples(60))).mean() == 1
+
+
+@pytest.mark.parametrize("weight", [0.0, -10.0])
+def test_a_head_that_is_not_surely_better_changes_nothing(heads: Heads, weight: float) -> None:
+    done = trial(heads, Fitter(weight))
+    assert done.name is None
+    assert done.comparison.low <= 0
+    assert (heads.names(), heads.in_use()) == (["default"], "default")
+
+
+def test_no_query_is_judged_by_a_head_that_saw_its_photo(heads: Heads) -> None:
+    fit = Fitter(10.0)
+    trial(heads, fit)
+    *folds, last = [set(seen.group.tolist()) for seen in fit.seen]
+    every = {f"photo {at}" for at in range(30)}
+    assert len(folds) == PARTS
+    held_out = [every - seen for seen in folds]
+    assert sorted(name for part in held_out for name in part) == sorted(every)
+    assert last == every
+
+
+def test_every_head_begins_with_the_shipped_one(heads: Heads) -> None:
+    heads.add("mine", Fitter(1.0)(Weighted, examples(2), Options(), heads.load("default")))
+    heads.use("mine")
+    fit = Fitter(10.0)
+    trial(heads, fit)
+    assert all(start is heads.load("default") for start in fit.started)
+
+
+def test_how_far_it_has_come_is_told(heads: Heads) -> None:
+    told: list[tuple[str, int, int]] = []
+    train(examples(20), heads, "mine", Fitter(0.0), left_out=(), seed=0, on_step=lambda *step: told.append(step))
+    assert told == [("learning", at, 6) for at in range(6)]
+
+
+def test_a_real_head_learns_what_the_queries_have_in_common(heads: Heads) -> None:
+    pytest.importorskip("torch")
+    from mmsearch.retrieval.feedback.training import fitter
+
+    done = train(examples(60), heads, "mine", fitter(), left_out=(), seed=0, on_step=lambda *step: None)
+    assert done.name == "mine"
+    assert done.after > done.before
