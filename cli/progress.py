@@ -103,6 +103,7 @@ def report_record(report: IndexReport) -> dict[str, object]:
         "seconds",
         "items_per_second",
         "interrupted",
+        "device_busy",
     )
     failures = [{"path": failure.path, "reason": failure.reason} for failure in report.failures]
     return {**{name: getattr(report, name) for name in counts}, "failures": failures}

@@ -16,6 +16,7 @@ MmsearchError
 ├── BadQuery                 a query that cannot be parsed or fetched
 ├── BadManifest              a caption file that cannot be read
 ├── DeviceUnavailable        the wanted device is not there
+├── ReaderDied               a process that reads files ended before it answered
 ├── MissingExtra             an optional dependency is not installed
 └── Unreadable               one file that cannot be read; becomes an entry of the failure ledger
 """
@@ -115,6 +116,14 @@ class BadManifest(MmsearchError):
 class DeviceUnavailable(MmsearchError):
     def __init__(self, *, device: str, reason: str) -> None:
         super().__init__(f"the device {device} cannot be used: {reason}. `mmsearch doctor` says what is there.")
+
+
+class ReaderDied(MmsearchError):
+    def __init__(self, *, pid: int, path: Path, how: str) -> None:
+        super().__init__(
+            f"the process {pid}, which was to read {path}, {how}; what is done is kept. Run the same command again, "
+            "with fewer --workers if memory ran out."
+        )
 
 
 class MissingExtra(MmsearchError):

@@ -36,6 +36,15 @@ class _Held:
     snapshot: Snapshot | None = None
 
 
+def store_class(device: str) -> type[VectorStore]:
+    """The class of the stores of a device: on a GPU, or the first of several, where one is named."""
+    if not device.startswith("cuda"):
+        return FaissStore
+    from mmsearch.index.device_store import on_device
+
+    return on_device(device.split(",")[0])
+
+
 class Indexes:
     """Searches the views of a catalogue. Every call first takes in what was committed since the last one.
 
@@ -88,6 +97,13 @@ class Indexes:
         with self._lock:
             self._held = {view: self._derived(view) for view in VIEWS}
             self.save()
+
+    def close(self) -> None:
+        """Give back memory, on a GPU too; the next search takes it again."""
+        with self._lock:
+            for held in self._held.values():
+                held.store.close()
+            self._held.clear()
 
     def problems(self) -> list[str]:
         """What is wrong with the snapshots on disk, a sentence each; empty when all is well."""

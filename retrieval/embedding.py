@@ -19,8 +19,8 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import Unreadable
 from mmsearch.index.items import Known, NewFailure, NewItem, NewRow
 from mmsearch.retrieval import files
-from mmsearch.retrieval.decode import decode
 from mmsearch.retrieval.encoders.base import Encoder
+from mmsearch.retrieval.feeding import Feed, LocalFeed
 from mmsearch.retrieval.types import Decoded, File, Passage
 
 
@@ -67,12 +67,15 @@ class Read:
 
 
 class Embedder:
-    """Reads files and gives them vectors; vectors that the catalogue holds are not made again."""
+    """Reads files and gives them vectors; vectors that the catalogue holds are not made again.
 
-    def __init__(self, catalog: Catalog, encoder: Encoder, max_megapixels: float) -> None:
+    feed: where files are read; on the threads that ask if None.
+    """
+
+    def __init__(self, catalog: Catalog, encoder: Encoder, max_megapixels: float, feed: Feed | None = None) -> None:
         self._catalog = catalog
         self._encoder = encoder
-        self._max_megapixels = max_megapixels
+        self._feed = feed or LocalFeed(encoder.card.preprocess, encoder.spans, max_megapixels)
 
     def read(self, task: Task) -> Read:
         """Decode one file. Safe on many threads; whatever is wrong with the file becomes the reason."""
@@ -81,14 +84,7 @@ class Embedder:
             if _same_content(task, digest):
                 return Read(task, digest)
             vector = self._known_vector(digest) if task.file.kind == "image" else None
-            decoded = decode(
-                task.file,
-                preprocess=self._encoder.card.preprocess,
-                spans=self._encoder.spans,
-                manifest=task.captions,
-                max_megapixels=self._max_megapixels,
-                pixels=vector is None,
-            )
+            decoded = self._feed.decode(task.file, task.captions, vector is None)
         except Unreadable as error:
             return Read(task, reason=error.reason)
         except OSError as error:
@@ -103,6 +99,12 @@ class Embedder:
         failures = [_failure(read) for read in reads if read.reason]
         return items, failures
 
+    @property
+    def busy_s(self) -> float | None:
+        """How long a GPU has computed for the encoder, in seconds; None without one."""
+        busy_s: float | None = getattr(self._encoder, "busy_s", None)
+        return busy_s
+
     def _known_vector(self, digest: str) -> NDArray[np.float16] | None:
         key = _picture_key(digest)
         return self._catalog.vectors([key]).get(key)
@@ -115,7 +117,7 @@ class Embedder:
             if read.decoded is not None and read.decoded.pixels is not None
         }
         if fresh:
-            made = self._encoder.images(np.stack(list(fresh.values()))).astype(np.float16)
+            made = self._encoder.images(self._feed.stack(list(fresh.values()))).astype(np.float16)
             vectors |= dict(zip(fresh, made, strict=True))
         return vectors
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mmsearch.retrieval.embedding import Embedder, Read, Task
 from mmsearch.retrieval.types import File, IndexReport, Passage, Progress, Skipped
 
 DEFAULT_BATCH_SIZE = 64
+GPU_BATCH_SIZE = 512
 
 OnProgress = Callable[[Progress], None]
 OnSkip = Callable[[Skipped], None]
@@ -24,13 +25,31 @@ OnSkip = Callable[[Skipped], None]
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
-    """How to index. workers decode ahead of the towers; batch_size files are recorded in one transaction."""
+    """How to index.
+
+    batch_size: files that are embedded together and recorded in one transaction; by default what suits the device.
+    workers:    how many decode ahead of the towers; by default as many as there are cores.
+    on_gpu:     whether the towers compute on a GPU; the workers are processes then.
+    """
 
     exclude: Sequence[str] = ()
     include_hidden: bool = False
-    batch_size: int = DEFAULT_BATCH_SIZE
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    max_megapixels: float = 100.0
+    batch_size: int | None = None
+    workers: int | None = None
+    on_gpu: bool = False
+
+    @property
+    def batch(self) -> int:
+        return self.batch_size or (GPU_BATCH_SIZE if self.on_gpu else DEFAULT_BATCH_SIZE)
+
+    @property
+    def decoders(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+    @property
+    def threads(self) -> int:
+        """How many files are under way: a process decodes one while a thread takes the digest of the next."""
+        return 2 * self.decoders if self.on_gpu else self.decoders
 
 
 @dataclass(slots=True)
@@ -86,7 +105,7 @@ class IndexRun:
 
     def run(self, scopes: Iterable[tuple[Root, Path]], skipped: Iterable[Skipped] = ()) -> IndexReport:
         """Index every scope, a folder or file under its root. Ctrl-C ends the run and keeps what is done."""
-        started = time.monotonic()
+        started, busy_s = time.monotonic(), self._embedder.busy_s
         interrupted = False
         for each in skipped:
             self._skip(each)
@@ -98,7 +117,10 @@ class IndexRun:
                 self._sweep(root, plan)
         except KeyboardInterrupt:
             interrupted = True
-        return self._tally.report(time.monotonic() - started, interrupted)
+        report = self._tally.report(time.monotonic() - started, interrupted)
+        if busy_s is None or self._embedder.busy_s is None:
+            return report
+        return replace(report, device_busy=(self._embedder.busy_s - busy_s) / report.seconds)
 
     def _plan(self, root: Root, scope: Path) -> Plan:
         known = self._catalog.known(root.id)
@@ -163,15 +185,15 @@ class IndexRun:
     def _embed(self, tasks: list[Task]) -> None:
         done = 0
         self._on_progress(Progress(0, len(tasks), len(self._tally.failures)))
-        with ThreadPoolExecutor(self._options.workers, "decode") as pool:
-            for batch in _batches(self._read_ahead(pool, tasks), self._options.batch_size):
+        with ThreadPoolExecutor(self._options.threads, "decode") as pool:
+            for batch in _batches(self._read_ahead(pool, tasks), self._options.batch):
                 self._record(batch)
                 done += len(batch)
                 self._on_progress(Progress(done, len(tasks), len(self._tally.failures)))
 
     def _read_ahead(self, pool: ThreadPoolExecutor, tasks: list[Task]) -> Iterator[Read]:
         """Read tasks in order, at most two batches ahead of whoever takes them."""
-        ahead = 2 * self._options.batch_size
+        ahead = 2 * self._options.batch
         waiting: list[Future[Read]] = []
         coming = iter(tasks)
         try:

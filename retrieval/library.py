@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import LibraryNotFound, ModelMismatch, NotIndexed, UsageError
-from mmsearch.index.indexes import Indexes
+from mmsearch.index.indexes import Indexes, store_class
 from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
 from mmsearch.retrieval import hubs, queries, scopes
@@ -59,7 +59,7 @@ class Library:
         self.card = card
         self._model = model
         self._catalog = catalog
-        self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim)
+        self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim, store_class(device))
         self._heads = Heads(catalog, path / HEADS_NAME, card.fingerprint)
         self._device = device
         self._encoders: dict[str, Encoder] = {}
@@ -79,7 +79,8 @@ class Library:
 
         path:   default_path() if None.
         model:  a name or a model directory; if None MMSEARCH_MODEL, else the library's own, else `bundled`.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda (all GPUs), cuda:N or several of these, `cuda:0,cuda:1`. Where a GPU is named, searches
+                run on it as well, on the first of several.
         switch_model: let the model differ from the library's, for an `index(rebuild=True)` to follow.
 
         Raises LibraryNotFound (with create=False), LibraryDamaged, SchemaTooNew, ModelNotFound,
@@ -96,7 +97,7 @@ class Library:
             name = _known_by(model or os.environ.get("MMSEARCH_MODEL") or stored or registry.BUNDLED)
             card = registry.card(name)
             if device != "auto":
-                registry.place(name, device)
+                device = registry.place(name, device)
             fingerprint = catalog.meta("fingerprint")
             if fingerprint not in (None, card.fingerprint) and not switch_model:
                 raise ModelMismatch(stored=f"{stored} ({fingerprint[:8]})", wanted=_named(card))
@@ -120,6 +121,7 @@ class Library:
                 encoder.close()
             self._encoders.clear()
         self._catalog.close()
+        self._indexes.close()
 
     @property
     def encoder(self) -> Encoder:
@@ -157,7 +159,7 @@ class Library:
         captions:   caption files (CSV) in the shapes of `path,caption`, Clotho and AudioCaps; they are kept.
         exclude:    globs of names or relative paths to leave out.
         batch_size: files that are embedded and committed together.
-        workers:    threads that decode; one per core by default.
+        workers:    threads that decode, processes with a GPU; one per core by default.
         rebuild:    embed everything again, with the model that this library was opened with.
 
         Ctrl-C ends the run early; what was committed stays. Raises LibraryBusy while another process
@@ -165,21 +167,18 @@ class Library:
         """
         # The decoders are not imported by a query.
         from mmsearch.retrieval.embedding import Embedder
-        from mmsearch.retrieval.indexing import DEFAULT_BATCH_SIZE, IndexOptions, IndexRun
+        from mmsearch.retrieval.feeding import feed_for
+        from mmsearch.retrieval.indexing import IndexOptions, IndexRun
 
-        options = IndexOptions(
-            exclude=tuple(exclude),
-            include_hidden=include_hidden,
-            batch_size=batch_size or DEFAULT_BATCH_SIZE,
-            workers=workers or os.cpu_count() or 1,
-        )
+        place = registry.place(self._model, self._device)
+        options = IndexOptions(tuple(exclude), include_hidden, batch_size, workers, on_gpu=place != "cpu")
         with index_lock(self.path):
             wanted = scopes.resolve(self._catalog, paths)
             self._bind(rebuild)
             missing = scopes.take_captions(self._catalog, captions, wanted)
-            embedder = Embedder(self._catalog, self.encoder, max_megapixels)
-            run = IndexRun(self._catalog, embedder, options, on_progress, on_skip)
-            report = run.run(wanted, missing)
+            with feed_for(place, registry.find(self._model), self.encoder, max_megapixels, options.decoders) as feed:
+                embedder = Embedder(self._catalog, self.encoder, max_megapixels, feed)
+                report = IndexRun(self._catalog, embedder, options, on_progress, on_skip).run(wanted, missing)
             hubs.level(self._catalog, hubs.provide(self._model, self.path / VECTORS_NAME, self.encoder))
             self._catalog.prune_judgements()
             self._settle()

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.index.errors import Unreadable
 from mmsearch.retrieval import naming
 from mmsearch.retrieval.types import Decoded, File, Passage, Preprocess
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+# How an opened photo becomes pixels.
+Take = Callable[["Image", Preprocess], "NDArray[np.uint8]"]
 
 
 def decode(
@@ -20,18 +28,20 @@ def decode(
     manifest: Sequence[Passage] = (),
     max_megapixels: float = 100.0,
     pixels: bool = True,
+    take: Take | None = None,
 ) -> Decoded:
     """What a file holds: a photo's pixels and captions, a text's passages, a clip's captions.
 
     spans:    cuts a text into stretches that fit the text tower, as Encoder.spans does.
     manifest: captions of a photo or clip that a caption file gives.
     pixels:   False reads only what stands beside and around the picture.
+    take:     makes the pixels of a photo; photos.pixels if None.
 
     Unreadable, and no other exception, where the file cannot be read.
     """
     # Each branch imports what it needs: a folder of photos needs no mutagen, a query no lxml.
     if file.kind == "image":
-        return _photo(file, preprocess if pixels else None, spans, manifest, max_megapixels)
+        return _photo(file, preprocess if pixels else None, spans, manifest, max_megapixels, take)
     if file.kind == "audio":
         return _clip(file, spans, manifest)
     return _document(file, spans)
@@ -43,13 +53,14 @@ def _photo(
     spans: Callable[[str], list[tuple[int, int]]],
     manifest: Sequence[Passage],
     max_megapixels: float,
+    take: Take | None,
 ) -> Decoded:
     from mmsearch.retrieval.decode import captions, embedded, photos
 
     with photos.opened(file.path, max_megapixels) as photo:
         width, height = photo.size
         # Before the metadata: some formats keep them behind the pixels, and a damaged file fails here.
-        array = photos.pixels(photo, preprocess) if preprocess else None
+        array = (take or photos.pixels)(photo, preprocess) if preprocess else None
         if photos.is_turned(photo):
             width, height = height, width
         said = embedded.read(photo)

@@ -79,18 +79,36 @@ def opened(source: Source, max_megapixels: float) -> Iterator[Image.Image]:
 def pixels(photo: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
     """The model's input (S, S, 3) of an opened photo: exactly what torchvision's Resize and CenterCrop make
     of it, save that a JPEG is first scaled down while it is decoded, to no less than twice that size."""
+    size = scaled_size(photo, preprocess)
+    return scaled(upright(photo, size), size, preprocess)
+
+
+def scaled_size(photo: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
+    """The width and height, upright, that an opened photo is scaled to before its centre is cut out."""
     width, height = _scaled(photo.size, preprocess)
+    return (height, width) if is_turned(photo) else (width, height)
+
+
+def upright(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An opened photo decoded and turned, in RGB or grey; a JPEG at no less than twice the size that it will have."""
+    width, height = size[::-1] if is_turned(photo) else size
     photo.draft(None, (2 * width, 2 * height))
     photo.load()
     turn = _TURNS.get(orientation(photo))
-    upright = photo.transpose(turn) if turn is not None else photo
-    if orientation(photo) >= 5:
-        width, height = height, width
-    resample = Image.Resampling[preprocess.interpolation.upper()]
-    resized = _plain(upright).resize((width, height), resample)
-    left, top = round((width - preprocess.size) / 2), round((height - preprocess.size) / 2)
+    return _plain(photo.transpose(turn) if turn is not None else photo)
+
+
+def scaled(picture: Image.Image, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.uint8]:
+    """The model's input (S, S, 3) of an upright photo that is to be scaled to size."""
+    resized = picture.resize(size, Image.Resampling[preprocess.interpolation.upper()])
+    left, top = corner(size, preprocess)
     cropped = resized.crop((left, top, left + preprocess.size, top + preprocess.size))
     return np.array(cropped.convert("RGB"))
+
+
+def corner(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """Left and top of the centre that is cut out of a photo scaled to size."""
+    return round((size[0] - preprocess.size) / 2), round((size[1] - preprocess.size) / 2)
 
 
 def orientation(photo: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -64,11 +65,14 @@ class SpreadEncoder:
     def _spread(self, embed: Callable[[Encoder, Any], NDArray[np.float32]], given: Any) -> NDArray[np.float32]:
         shares = max(1, min(len(self._makers), len(given) // _LEAST_SHARE))
         bounds = np.linspace(0, len(given), shares + 1).astype(int).tolist()
-        waiting = [
-            self._threads[at].submit(lambda at=at: embed(self._at(at), given[bounds[at] : bounds[at + 1]]))
-            for at in range(shares)
-        ]
+        parts = [given[start:end] for start, end in itertools.pairwise(bounds)]
+        waiting = [self._threads[at].submit(self._embed, at, embed, part) for at, part in enumerate(parts)]
         return np.concatenate([share.result() for share in waiting])
+
+    def _embed(
+        self, device: int, embed: Callable[[Encoder, Any], NDArray[np.float32]], part: Any
+    ) -> NDArray[np.float32]:
+        return embed(self._at(device), part)
 
     def _at(self, device: int) -> BusyEncoder:
         """The encoder of a device; called by that device's thread alone."""

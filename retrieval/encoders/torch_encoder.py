@@ -39,7 +39,7 @@ class TorchEncoder:
         clip = _load(model, device, precision or ("pure_bf16" if device.startswith("cuda") else "fp32"))
         self.card = model.card
         self._tokens = Tokens(model, _TOKEN_STEP)
-        self._towers = (
+        self._towers: tuple[Tower, ...] = (
             Tower(TextTower(clip), device),
             Tower(ImageTower(clip, model.card.preprocess), device, FIRST_BATCH),
         )

@@ -21,6 +21,8 @@ Batch = NDArray[Any] | Tensor
 Rows = NDArray[np.float32]
 Way = Literal["auto", "eager", "graph", "compile"]
 
+_cuda: Any = torch.cuda  # half of what is used of it has no types
+
 # On a GPU of 80 GB a ViT-L-14 takes this many, and more at once are not quicker.
 FIRST_BATCH = 512
 
@@ -170,7 +172,7 @@ class Stopwatch:
     """The time that a device takes for what it is given inside `with`; on a GPU by events in its stream."""
 
     def __init__(self, device: torch.device) -> None:
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+        self._events = [_cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
 
     def __enter__(self) -> Stopwatch:
         self._begun = time.perf_counter()
@@ -196,15 +198,15 @@ class Graphed:
 
     def __init__(self, module: nn.Module, inputs: Tensor) -> None:
         self._inputs = inputs.clone()
-        beside = torch.cuda.Stream()
+        beside = _cuda.Stream()
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(3):  # libraries choose their kernels in the first runs, which may not be recorded
                 module(self._inputs)
         torch.cuda.current_stream().wait_stream(beside)
-        self._graph = torch.cuda.CUDAGraph()
+        self._graph = _cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._rows = module(self._inputs)
+            self._rows: Tensor = module(self._inputs)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """The rows of the inputs; they are overwritten by the next call."""

@@ -33,6 +33,7 @@ def test_json_gives_a_run_as_one_object(capsys: pytest.CaptureFixture[str]) -> N
         "seconds": 38.2,
         "items_per_second": 421 / 38.2,
         "interrupted": False,
+        "device_busy": None,
         "failures": [{"path": "/p/07.tif", "reason": "412 megapixels"}],
     }
 

@@ -1,0 +1,160 @@
+"""The last steps of a photo, which a GPU takes, on the CPU by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from tests.models import make_tiny_model
+
+torch = pytest.importorskip("torch")
+
+from mmsearch import Library  # noqa: E402
+from mmsearch.retrieval import feeding, torch_feeding  # noqa: E402
+from mmsearch.retrieval.decode import photos  # noqa: E402
+from mmsearch.retrieval.decode.worker import Picture  # noqa: E402
+from mmsearch.retrieval.encoders import registry  # noqa: E402
+from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder  # noqa: E402
+from mmsearch.retrieval.torch_feeding import TorchFinisher, Trial, scaled, turned  # noqa: E402
+from mmsearch.retrieval.types import Preprocess  # noqa: E402
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1] // 9 + 2, size[0] // 9 + 2, 3), np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(500, 320), (320, 501), (100, 90), (64, 64)])
+def test_a_photo_is_scaled_as_pillow_scales_it(resize: Any, interpolation: Any, size: tuple[int, int]) -> None:
+    preprocess = Preprocess(64, resize, interpolation)
+    image = picture(size)
+    target = photos.scaled_size(image, preprocess)
+    theirs = photos.scaled(image, target, preprocess).astype(int)
+    ours = scaled(torch.from_numpy(np.array(image)), target, preprocess).numpy().astype(int)
+    assert ours.shape == (64, 64, 3)
+    assert np.abs(ours - theirs).max() <= 3
+    assert np.abs(ours - theirs).mean() < 0.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_as_pillow_turns_it(orientation: int) -> None:
+    image = picture((7, 5))
+    turn = photos._TURNS.get(orientation)
+    theirs = np.array(image if turn is None else image.transpose(turn))
+    np.testing.assert_array_equal(turned(torch.from_numpy(np.array(image)), orientation).numpy(), theirs)
+
+
+def test_a_slot_may_be_filled_anew_at_once() -> None:
+    finisher = TorchFinisher("cpu", Preprocess(4))
+    slot = np.full(200, 7, np.uint8)
+    whole, part = (finisher.finish(slot, Picture((4, 4, 3), size)) for size in (None, (4, 4)))
+    slot[:] = 9
+    stacked = finisher.stack([whole, part])
+    assert stacked.shape == (2, 4, 4, 3)
+    assert bool((stacked == 7).all())
+
+
+def run(trial: Trial, clock: list[float], pixels_s: float, jpeg_s: float, photos: int) -> list[str]:
+    ways: list[str] = []
+    for _ in range(photos):
+        ways.append(trial.want())
+        clock[0] += {"pixels": pixels_s, "jpeg": jpeg_s}[ways[-1]]
+        trial.count(trial.want())
+    return ways
+
+
+@pytest.mark.parametrize(
+    ("pixels_s", "jpeg_s", "rest"), [(3.0, 2.0, "jpeg"), (2.0, 3.0, "pixels"), (2.0, 2.0, "pixels")]
+)
+def test_each_way_has_a_turn_and_the_quicker_one_the_rest(pixels_s: float, jpeg_s: float, rest: str) -> None:
+    clock = [0.0]
+    trial = Trial(turn=4, clock=lambda: clock[0])
+    ways = run(trial, clock, pixels_s, jpeg_s, 20)
+    assert ways[:12] == ["pixels"] * 8 + ["jpeg"] * 4
+    assert set(ways[12:]) == {rest}
+
+
+def test_photos_of_the_turn_before_do_not_count() -> None:
+    trial = Trial(turn=2, clock=lambda: 0.0)
+    for _ in range(4):
+        trial.count("pixels")
+    assert trial.want() == "jpeg"
+    trial.count("pixels")
+    trial.count("jpeg")
+    assert trial.want() == "jpeg"
+
+
+def test_a_decoder_that_fails_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("nvjpeg")
+
+    io = SimpleNamespace(decode_jpeg=refuse, ImageReadMode=SimpleNamespace(RGB=1))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", SimpleNamespace(io=io))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision.io", io)
+    trial = Trial(turn=1)
+    trial.count("pixels")
+    trial.count("pixels")
+    finisher = TorchFinisher("cpu", Preprocess(4), trial)
+    assert finisher.want() == "jpeg"
+    with pytest.raises(ValueError, match="the GPU cannot decode it: nvjpeg"):
+        finisher.finish(np.zeros(9, np.uint8), Picture((9,), (4, 4)))
+    assert finisher.want() == "pixels"
+
+
+def test_a_decoded_jpeg_becomes_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture((60, 40))
+    planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    io = SimpleNamespace(decode_jpeg=lambda *_, **__: planes, ImageReadMode=SimpleNamespace(RGB=1))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", SimpleNamespace(io=io))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision.io", io)
+    preprocess = Preprocess(16)
+    found = TorchFinisher("cpu", preprocess).finish(np.zeros(9, np.uint8), Picture((9,), (16, 24), orientation=6))
+    theirs = photos.scaled(image.transpose(Image.Transpose.ROTATE_270), (16, 24), preprocess)
+    assert np.abs(found.numpy().astype(int) - theirs.astype(int)).max() <= 2
+
+
+class OnTensors(OnnxEncoder):
+    """An encoder whose pictures are tensors, as those of a GPU are."""
+
+    busy_s = 0.0
+
+    def images(self, pixels: Any) -> NDArray[np.float32]:
+        assert isinstance(pixels, torch.Tensor)
+        self.busy_s += 1e-3
+        return super().images(pixels.numpy())
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Library.index takes the way of a GPU."""
+    monkeypatch.setattr(registry, "place", lambda name, device: "cuda:0")
+    monkeypatch.setattr(registry, "load", lambda name, device: OnTensors(registry.find(name), 1))
+    monkeypatch.setattr(torch_feeding, "finisher", lambda place, preprocess: TorchFinisher("cpu", preprocess))
+    return
+
+
+def test_a_library_is_indexed_through_workers(on_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[feeding.WorkerFeed] = []
+    start = feeding.WorkerFeed.__init__
+    monkeypatch.setattr(
+        feeding.WorkerFeed, "__init__", lambda feed, *a, **k: (made.append(feed), start(feed, *a, **k))[1]
+    )
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, colour in (("red.jpg", "red"), ("blue.jpg", "blue"), ("green.png", "green")):
+        Image.new("RGB", (300, 200), colour).save(folder / name)
+    (folder / "bad.jpg").write_bytes(b"no photo")
+    with Library.open(tmp_path / "lib", model=str(make_tiny_model(tmp_path / "tiny"))) as library:
+        report = library.index([folder], workers=1)
+        assert (report.added, [each.path.name for each in report.failures]) == (3, ["bad.jpg"])
+        assert report.device_busy is not None
+        assert 0 < report.device_busy < 1
+        assert made[0]._workers == []  # ended
