@@ -60,8 +60,8 @@ class Library:
         self._model = model
         self._catalog = catalog
         self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim, store_class(device))
-        self._heads = Heads(catalog, path / HEADS_NAME, card.fingerprint)
         self._device = device
+        self._heads = Heads(catalog, path / HEADS_NAME, card.fingerprint)
         self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
 
@@ -120,8 +120,8 @@ class Library:
             for encoder in self._encoders.values():
                 encoder.close()
             self._encoders.clear()
-        self._catalog.close()
         self._indexes.close()
+        self._catalog.close()
 
     @property
     def encoder(self) -> Encoder:
