@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,17 @@ from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
 from mmsearch.retrieval.types import Skipped
 
 
+BANKED = ("a red thing", "snow on the green hills", "two dogs")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Captioned photos and a models directory with a tiny model."""
+    """Captioned photos and a models directory with a tiny model, which brings a bank of captions along."""
     folder = tmp_path_factory.mktemp("adapting")
     nicknamed(folder / "photos")
-    make_tiny_model(folder / "models" / "tiny")
+    base = make_tiny_model(folder / "models" / "tiny")
+    with closing(registry.load(str(base), device="cpu")) as encoder:
+        np.save(base / "bank.npy", encoder.texts(BANKED).astype(np.float16))
     return folder
 
 
@@ -103,6 +109,12 @@ def test_the_new_model_says_where_it_is_from(done: Adaptation) -> None:
             "interval": [done.verdict.low, done.verdict.high],
         },
     }
+
+
+def test_the_new_model_brings_its_own_rows_of_the_same_captions(done: Adaptation) -> None:
+    with closing(registry.load("mine", device="cpu")) as encoder:
+        expected = encoder.texts(BANKED)
+    np.testing.assert_allclose(np.load(registry.find("mine") / "bank.npy"), expected, atol=2e-3)
 
 
 def test_the_new_model_is_whole(done: Adaptation) -> None:
