@@ -99,7 +99,7 @@ def hits_csv(hits: Hits, *, explain: bool) -> list[str]:
 def _csv_record(hit: Hit, fits: float | None, explain: bool) -> Record:
     numbers = {"signal": hit.signals, "contribution": hit.contributions} if explain else {}
     named = {f"{kind}.{name}": value for kind, values in numbers.items() for name, value in values.items()}
-    return hit_record(hit, fits, explain=False) | named
+    return {**hit_record(hit, fits, explain=False), **named}
 
 
 def hits_table(hits: Sequence[Hit], *, explain: bool) -> Table:

@@ -75,9 +75,13 @@ class Calibration:
         """How sure the hits of one query are, by its signals and the scores (C,) that a head made of them."""
         if not len(scores):
             return Sureness(1.0, 0.0, 0.0)
-        known = self.standardised(features(signals, scores))
+        return self.of_features(features(signals, scores), float(scores.max()))
+
+    def of_features(self, values: NDArray[np.float64], best: float) -> Sureness:
+        """How sure the hits of a list of those features (F,) are, whose best score is `best`."""
+        known = self.standardised(values)
         slope = max(float(known @ self.slope), LEAST_SLOPE)
-        return Sureness(slope, float(known @ self.hit) - slope * float(scores.max()), _chance(float(known @ self.fits)))
+        return Sureness(slope, float(known @ self.hit) - slope * best, _chance(float(known @ self.fits)))
 
     def standardised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features (…, F) as deviations from those of training, cut off, with the constant 1 at the end: (…, F + 1)."""

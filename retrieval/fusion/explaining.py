@@ -72,8 +72,10 @@ class SharedWords:
 
     def of(self, item: int, rows: NDArray[np.int64]) -> dict[str, list[str]]:
         """The words by view, and those of the name by `name`, of an item with these rows (V,); only where there are."""
-        shared = {view: _holding(self._texts, row) for view, row in zip(VIEWS, rows.tolist(), strict=True)}
-        return {where: words for where, words in {**shared, NAME: _holding(self._names, item)}.items() if words}
+        shared: dict[str, list[str]] = {NAME: _holding(self._names, item)}
+        for view, row in zip(VIEWS, rows.tolist(), strict=True):
+            shared[view] = _holding(self._texts, row)
+        return {where: words for where, words in shared.items() if words}
 
 
 def in_words(contributions: Mapping[str, float], closest: View, shared: Mapping[str, list[str]]) -> Iterator[str]:
