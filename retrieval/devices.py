@@ -22,7 +22,7 @@ State = Literal["ok", "missing", "broken"]
 # One of these is there wherever an NVIDIA driver is loaded; /dev/dxg is the one of Windows' Linux.
 _DRIVER_FILES = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
 _NEEDED = ("numpy", "faiss-cpu", "onnxruntime", "tokenizers", "pillow", "pillow-heif", "sqlalchemy")
-_OPTIONAL = {"torch": "gpu", "open_clip_torch": "open-clip", "onnx": "open-clip"}
+_OPTIONAL = {"torch": "gpu", "faiss-gpu-cuvs": "gpu", "open_clip_torch": "open-clip", "onnx": "open-clip"}
 
 
 class Finding(NamedTuple):
@@ -57,10 +57,10 @@ def choose(device: str) -> str:
 
 
 def diagnose() -> list[Finding]:
-    """What is installed, and what came of running a real kernel on each device."""
+    """What is installed, what came of running a real kernel on each device, and what would be used."""
     needed = [_installed(name, "a needed package") for name in _NEEDED]
     optional = [_installed(name, f"optional: pip install 'mmsearch[{_OPTIONAL[name]}]'") for name in _OPTIONAL]
-    return [*needed, *optional, _tried("faiss", _search), _tried("cpu", _embed), _gpu()]
+    return [*needed, *optional, _tried("faiss", _search), _tried("cpu", _embed), *_gpus()]
 
 
 def _fault(index: int) -> str | None:
@@ -121,15 +121,57 @@ def _embed() -> str:
     return f"embedded a text and a picture with the model {BUNDLED}, {encoder.card.dim} dimensions"
 
 
-def _gpu() -> Finding:
+def _gpus() -> list[Finding]:
+    """The driver, each GPU and its FAISS, and where `auto` computes."""
     fault = _fault(0)
-    return Finding("cuda", "missing", fault) if fault else _tried("cuda", _multiply)
+    if fault:
+        return [Finding("cuda", "missing", fault), Finding("auto", "ok", f"everything runs on the CPU: {fault}")]
+    each = [finding for index in range(_count()) for finding in (_card(index), _card_search(index))]
+    return [Finding("driver", "ok", _driver()), *each, Finding("auto", "ok", _used())]
 
 
-def _multiply() -> str:
+def _driver() -> str:
+    """The version of the NVIDIA driver, by what it says of itself."""
+    file = _DRIVER_FILES[0] if _DRIVER_FILES else None
+    text = file.read_text(errors="replace") if file and file.is_file() else ""
+    return found[0] if (found := re.search(r"\d+\.\d+(\.\d+)*", text)) else "of a version that it does not say"
+
+
+def _card(index: int) -> Finding:
+    return _tried(f"cuda:{index}", lambda: _multiply(index))
+
+
+def _multiply(index: int) -> str:
     import torch
 
-    ones = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
+    device = f"cuda:{index}"
+    ones = torch.ones(64, 64, device=device, dtype=torch.bfloat16)
     if not bool(((ones @ ones) == 64).all()):
         raise RuntimeError("a matrix product of ones is wrong")
-    return f"multiplied matrices on {torch.cuda.get_device_name(0)}"
+    card = torch.cuda.get_device_properties(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return (
+        f"multiplied matrices on {card.name}, compute capability {card.major}.{card.minor}, "
+        f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    )
+
+
+def _card_search(index: int) -> Finding:
+    """Whether FAISS searches on a GPU; a FAISS that was built without that is missing, one that fails there broken."""
+    import faiss
+
+    from mmsearch.index import faiss_gpu
+
+    what, forms = f"faiss on cuda:{index}", faiss_gpu.forms(faiss)
+    if fault := faiss_gpu.fault(index):
+        return Finding(what, "broken" if forms else "missing", f"{fault}; torch searches there instead")
+    return Finding(what, "ok", f"found 64 of 64 vectors as NumPy does; can hold them as {', '.join(forms)}")
+
+
+def _used() -> str:
+    place = choose("auto")
+    return (
+        f"indexing embeds on {place} by torch, with models that have torch weights; queries run on the CPU, which is "
+        "ready before torch is imported, unless a device is named: then towers and vectors are on "
+        f"{place.split(',')[0]}"
+    )

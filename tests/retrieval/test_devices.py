@@ -122,3 +122,64 @@ def test_the_diagnosis_names_the_extra_of_what_is_missing(monkeypatch: pytest.Mo
     monkeypatch.setattr(devices, "version", missing)
     found = {finding.what: finding for finding in devices.diagnose()}
     assert found["torch"] == ("torch", "missing", "optional: pip install 'mmsearch[gpu]'")
+
+
+def test_without_a_gpu_the_diagnosis_says_why_the_cpu_is_used(no_driver: None) -> None:
+    assert devices._gpus() == [
+        ("cuda", "missing", "no NVIDIA driver is loaded"),
+        ("auto", "ok", "everything runs on the CPU: no NVIDIA driver is loaded"),
+    ]
+
+
+@pytest.fixture
+def diagnosed(two_gpus: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str | None]:
+    """Two GPUs whose FAISS has the faults of this dictionary, by number."""
+    faults: dict[str, str | None] = {"0": None, "1": None}
+    version = tmp_path / "version"
+    version.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Tue Oct 7 2025\n")
+    monkeypatch.setattr(devices, "_DRIVER_FILES", (version,))
+    monkeypatch.setattr(devices, "_multiply", lambda index: f"multiplied matrices on card {index}")
+    monkeypatch.setattr("mmsearch.index.faiss_gpu.forms", lambda faiss: ("flat", "ivfpq"))
+    monkeypatch.setattr("mmsearch.index.faiss_gpu.fault", lambda index: faults[str(index)])
+    return faults
+
+
+def test_the_diagnosis_tells_of_driver_cards_searches_and_use(diagnosed: dict[str, str | None]) -> None:
+    diagnosed["1"] = "its kernel test died of signal 6: no kernel image is available"
+    assert devices._gpus() == [
+        ("driver", "ok", "580.159.04"),
+        ("cuda:0", "ok", "multiplied matrices on card 0"),
+        ("faiss on cuda:0", "ok", "found 64 of 64 vectors as NumPy does; can hold them as flat, ivfpq"),
+        ("cuda:1", "ok", "multiplied matrices on card 1"),
+        (
+            "faiss on cuda:1",
+            "broken",
+            "its kernel test died of signal 6: no kernel image is available; torch searches there instead",
+        ),
+        (
+            "auto",
+            "ok",
+            "indexing embeds on cuda:0,cuda:1 by torch, with models that have torch weights; queries run on the CPU, "
+            "which is ready before torch is imported, unless a device is named: then towers and vectors are on cuda:0",
+        ),
+    ]
+
+
+def test_a_faiss_without_gpu_support_is_missing_not_broken(
+    diagnosed: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diagnosed["0"] = "this FAISS has no GPU support"
+    monkeypatch.setattr("mmsearch.index.faiss_gpu.forms", lambda faiss: ())
+    assert devices._card_search(0) == (
+        "faiss on cuda:0", "missing", "this FAISS has no GPU support; torch searches there instead"
+    )  # fmt: skip
+
+
+def test_a_card_that_multiplies_wrongly_is_broken(
+    diagnosed: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(index: int) -> str:
+        raise RuntimeError("a matrix product of ones is wrong")
+
+    monkeypatch.setattr(devices, "_multiply", wrong)
+    assert devices._card(0) == ("cuda:0", "broken", "RuntimeError: a matrix product of ones is wrong")
