@@ -129,9 +129,7 @@ class JointObjective:
         chosen = rng.choice(len(data.captioned), batch, replace=False)
         others = rng.choice(len(data.features), batch, replace=False)
         ids = np.concatenate([data.captioned[chosen], others])
-        features = torch.from_numpy(data.features[ids])
-        features = features * (1 + self.spread * torch.from_numpy(rng.standard_normal(features.shape, np.float32)))
-        images = model.images(features)
+        images = model.images(self.spread_out(torch.from_numpy(data.features[ids]), rng))
         rows = np.array([rng.choice(data.captions[at]) for at in chosen])
         pair = info_nce(images[:batch], model.texts(torch.from_numpy(data.texts[rows])), model.scale)
         label = data.labels.loss(images, model.texts(torch.from_numpy(data.labels.vectors)), ids, model.scale)
@@ -141,6 +139,10 @@ class JointObjective:
         total = pair + self.weights[0] * label + self.weights[1] * posterior
         parts = {"pair": pair, "label": label, "posterior": posterior}
         return total, {name: float(part.detach()) for name, part in parts.items()}
+
+    def spread_out(self, features: Tensor, rng: np.random.Generator) -> Tensor:
+        """Features times normal noise about one."""
+        return features * (1 + self.spread * torch.from_numpy(rng.standard_normal(features.shape, np.float32)))
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, JointHead)

@@ -36,7 +36,7 @@ from mmsearch.retrieval.training.joint_stage import JointData, JointHead, JointO
 from mmsearch.retrieval.training.labels import Labels
 from mmsearch.retrieval.training.loop import Schedule, fit
 from mmsearch.retrieval.training.pool import Shelf, build_source, open_shelf
-from mmsearch.retrieval.training.refit import RefitEmbedding, refit_data, start_head
+from mmsearch.retrieval.training.refit import RefitEmbedding, RefitObjective, refit_data, start_head
 from mmsearch.retrieval.training.ridge import bag_vectors, start_from, token_vectors
 from mmsearch.retrieval.training.shipping import ship
 from mmsearch.retrieval.training.text_stage import TextImitation, TextSet, embed_texts, rotated
@@ -185,9 +185,12 @@ class _Training:
         """Give the image tower a new head over its pooled maps."""
         settings = self.recipe.section("refit")
         pixels = {name: part.pixels for name, part in gathered.dev.items()}
-        data = refit_data(tower, gathered.pool, space.data, np.flatnonzero(gathered.known), pixels)
+        known = np.flatnonzero(gathered.known)
+        data = refit_data(tower, gathered.pool, space.data, known, pixels)
         head = start_head(tower, space.head, data.features, settings.get("inner", 768), settings.get("dropout", 0.6))
-        objective = JointObjective(data, posterior=0.0, spread=settings.get("spread", 0.3))
+        rows = np.concatenate([space.photos[known], space.photos[gathered.captioned]])  # the mirrored ones come last
+        guide = tuple(settings.get("guide", (0.0, 0.0)))
+        objective = RefitObjective(data, rows, spread=settings.get("spread", 0.3), guide=guide)
         head = self._fit(head, objective, "refit", settings["schedule"]).eval()
         tower.embed = RefitEmbedding(head)
         return replace(space, head=head)

@@ -189,6 +189,7 @@ bank = 5
 schedule = {steps = 3, batch = 6}
 [refit]
 inner = 8
+guide = [2.0, 0.5]
 schedule = {steps = 4, batch = 6}
 [export]
 mirror = true
@@ -214,6 +215,7 @@ def test_a_recipe_becomes_a_model_directory_and_a_second_run_changes_nothing(
     assert facts["fingerprint"] == export.fingerprint(model)
     assert set(facts["null"]["text"]) == {"image", "text"}
     assert facts["metrics"]["walls_r10"] == 100.0  # six photos
-    assert sorted(path.name for path in model.iterdir()) == ["image.onnx", "model.json", "text.onnx", "tokenizer.json"]
+    files = ["bank.npy", "image.onnx", "model.json", "text.onnx", "tokenizer.json"]
+    assert sorted(path.name for path in model.iterdir()) == files
     again = train_towers(tmp_path / "recipe.toml", out=tmp_path / "work", progress=lambda _: None)
     assert json.loads((again / "model.json").read_text()) == facts
