@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -78,7 +78,14 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def show_warning(message: Warning | str, *where: object) -> None:
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Say what a warning says, but not where in the code it was raised."""
     note(f"warning: {message}")
 

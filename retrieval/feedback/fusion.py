@@ -119,7 +119,7 @@ def _figures(name: str, examples: Examples, scores: NDArray[np.floating]) -> Fig
     return Figures(
         name=name,
         queries=len(examples),
-        ndcg=interval(ndcg(examples, scores), examples.group),
+        ndcg=interval(ndcg(examples, scores), examples.group.tolist()),
         recall_1=float(recall_at(hits, wanted, 1).mean()),
         recall_10=float(recall_at(hits, wanted, 10).mean()),
         mrr=float(mrr(hits).mean()),

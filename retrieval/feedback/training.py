@@ -87,7 +87,7 @@ def train(
         held_out = choose(examples, part_of == part)
         learned = learn(choose(examples, part_of != part))
         after[part_of == part] = ndcg(held_out, all_scores(learned, held_out))
-    comparison = compare(before, after, examples.group)
+    comparison = compare(before, after, examples.group.tolist())
     on_step("learning", PARTS, PARTS + 1)
     if comparison.is_better:
         heads.add(name, learn(examples))

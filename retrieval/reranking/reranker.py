@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index.errors import BadQuery, UsageError
 from mmsearch.index.lexicon import query_words
+from mmsearch.retrieval import hubs
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.feedback.heads import shipped
 from mmsearch.retrieval.fusion.heads import load
@@ -59,6 +60,8 @@ class Reranker:
         self._head = shipped() if head is None else load(Path(head))
         self._encoder = registry.load(name, device=device)
         self.card = self._encoder.card
+        bank = hubs.find(name, registry.find(name))
+        self._bank = hubs.of_samples(self._encoder) if bank is None else bank
 
     def __enter__(self) -> Self:
         return self
@@ -118,5 +121,5 @@ class Reranker:
     def _scores(self, query: str, target: NDArray[np.float32], documents: Sequence[Rows]) -> NDArray[np.float64]:
         if not documents:
             return np.empty(0)
-        candidates = as_candidates(query, target, documents)
+        candidates = as_candidates(query, target, documents, self._bank)
         return self._head.score(measure(self.card, query_words(query), target, candidates))

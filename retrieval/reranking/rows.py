@@ -13,6 +13,7 @@ from mmsearch.index.items import VIEWS
 from mmsearch.index.lexicon import bm25
 from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.encoders.base import Encoder
+from mmsearch.retrieval.hubs import Bank, hubness
 from mmsearch.retrieval.reranking.documents import Document
 from mmsearch.retrieval.reranking.words import shared_weights
 
@@ -52,8 +53,11 @@ def _rows(document: Document, of_text: Mapping[str, NDArray[np.float32]], pictur
     return Rows(np.stack(vectors), np.array(columns), spoken, document.name)
 
 
-def as_candidates(query: str, target: NDArray[np.float32], documents: Sequence[Rows]) -> Candidates:
-    """What gather would give for a library of these documents, whose place is their item's id."""
+def as_candidates(query: str, target: NDArray[np.float32], documents: Sequence[Rows], bank: Bank) -> Candidates:
+    """What gather would give for a library of these documents, whose place is their item's id.
+
+    bank: vectors of captions, which tell the hubs among the rows.
+    """
     owners = np.repeat(np.arange(len(documents)), [len(each.columns) for each in documents])  # (R,)
     columns = np.concatenate([each.columns for each in documents])
     vectors = np.concatenate([each.vectors for each in documents])  # (R, D)
@@ -62,11 +66,12 @@ def as_candidates(query: str, target: NDArray[np.float32], documents: Sequence[R
     worst_first = np.lexsort((-np.arange(len(cosine)), cosine))
     rows[owners[worst_first], columns[worst_first]] = worst_first  # the last write, the best, stays
     lacking = rows < 0
+    hubs = hubness(vectors.astype(np.float16), bank)  # of what a library would store
     return Candidates(
         items=np.arange(len(documents)),
         rows=rows,
         cosine=np.where(lacking, np.float32(np.nan), cosine[rows]),
-        hubness=np.full(rows.shape, np.nan, np.float32),
+        hubness=np.where(lacking, np.float32(np.nan), hubs[rows]),
         words=_best_words(query, documents, owners, columns),
         name=shared_weights([each.name for each in documents], query),
         vectors=vectors[rows] * ~lacking[..., None],

@@ -52,7 +52,11 @@ def test_queries_with_good_and_bad_answers_are_learned_from(catalog: Catalog) ->
     assert left_out == ["1 queries have no good or no bad answer"]
     cat, dog, *_ = queries
     assert (cat.text, cat.group) == ("cat beach", "2:cat + beach")
-    assert (dog.text, dog.relevant, dog.judged) == ("dog 0", {first, third}, {first, second, third})
+    assert (dog.text, dog.relevant, dog.judged) == (
+        "dog 0",
+        frozenset([first, third]),
+        frozenset([first, second, third]),
+    )
 
 
 def test_nothing_judged_is_nothing_to_learn_from(catalog: Catalog) -> None:
@@ -96,7 +100,7 @@ def test_each_caption_of_an_item_is_a_query(catalog: Catalog, tmp_path: Path) ->
     queries, left_out = from_captions(catalog, table(tmp_path, *lines))
     assert len(queries) == 2 * COUNT
     assert left_out == []
-    assert (queries[3].text, queries[3].relevant, queries[3].judged) == ("two 1", {ids(catalog)[1]}, None)
+    assert (queries[3].text, queries[3].relevant, queries[3].judged) == ("two 1", frozenset([ids(catalog)[1]]), None)
     assert queries[2].group == queries[3].group == str(tmp_path / "photos" / "01.jpg")
 
 
