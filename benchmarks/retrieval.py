@@ -10,13 +10,12 @@ rank, and items/s of indexing.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from captions import dev_captions
 from numpy.typing import NDArray
 from record import record
 
@@ -57,16 +56,6 @@ def measure(folder: Path, model: str, seed: int) -> dict[str, Any]:
     }
     print(folder.name, figures)
     return figures
-
-
-def dev_captions(table: Path) -> dict[str, list[str]]:
-    """The captions of each dev photo, by file name."""
-    captions: dict[str, list[str]] = defaultdict(list)
-    with table.open(newline="", encoding="utf-8") as lines:
-        for line in csv.DictReader(lines):
-            if line["split"] == "dev":
-                captions[line["image"]].append(line["caption"])
-    return dict(captions)
 
 
 def ranks_of(library: Library, captions: dict[str, list[str]]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,8 @@ from tests.index.samples import DIM, photo, row, unit
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
-from mmsearch.retrieval.candidates import Candidates, gather, shortlist
+from mmsearch.index.lexicon import bm25
+from mmsearch.retrieval.candidates import EVERYTHING, Candidates, gather, shortlist
 
 ITEMS = 40
 
@@ -116,3 +118,68 @@ def test_an_empty_library_has_no_candidates(tmp_path: Path) -> None:
     assert len(found) == 0
     assert found.rows.shape == found.cosine.shape == (0, len(VIEWS))
     empty.close()
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Iterator[Catalog]:
+    """Thirty photos that look alike, two with captions, a text of two passages, and a sound without a caption."""
+    opened = Catalog.open(tmp_path / "catalog.sqlite")
+    root = opened.add_root(Path("/photos"))
+    items = [photo(root.id, f"{i}.jpg", row(seed=100 + i)) for i in range(30)]
+    items[20] = photo(root.id, "lighthouse/20.jpg", row(seed=120))
+    items[21] = photo(root.id, "21.jpg", row(seed=121), row("caption", 21, "a dog on the beach"))
+    items[22] = photo(root.id, "22.jpg", row(seed=122), row("caption", 22, "two cats"))
+    passages = row("text", 31, "of cats"), row("text", 32, "of a dog, told at some length")
+    opened.record([*items, photo(root.id, "tale.txt", *passages, kind="text"), photo(root.id, "dog.wav", kind="audio")])
+    yield opened
+    opened.close()
+
+
+def names(catalog: Catalog, found: Candidates) -> list[str]:
+    rows = catalog.describe(found.rows.max(axis=1).tolist())
+    return [rows[int(row)].item.path.name for row in found.rows.max(axis=1)]
+
+
+def looked_for(catalog: Catalog, words: str, depth: int = 100, only: ItemFilter = EVERYTHING) -> Candidates:
+    (found,) = gather(catalog, Indexes(catalog, Path("nowhere"), DIM), unit(1, seed=31), [words], depth, only)
+    return found
+
+
+def test_words_bring_up_texts_and_names(spoken: Catalog) -> None:
+    assert not {"20.jpg", "21.jpg", "tale.txt"} <= set(names(spoken, looked_for(spoken, "", depth=4)))
+    assert {"20.jpg", "21.jpg", "tale.txt"} <= set(names(spoken, looked_for(spoken, "lighthouse dogs", depth=4)))
+
+
+def test_words_count_by_their_rarity_and_the_length_of_the_text(spoken: Catalog) -> None:
+    found = looked_for(spoken, "the dog on a beach")
+    by_name = dict(zip(names(spoken, found), found.words.tolist(), strict=True))
+    dog, beach = math.log(1 + 2.5 / 2.5), math.log(1 + 3.5 / 1.5)  # two and one of four texts
+    short, long = bm25(np.array([dog + beach, dog], np.float32), np.array([18, 29])).tolist()
+    np.testing.assert_allclose(by_name["21.jpg"], [np.nan, short, np.nan, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(by_name["22.jpg"], [np.nan, 0, np.nan, np.nan])
+    np.testing.assert_allclose(by_name["3.jpg"], [np.nan] * 4)
+    # The passage that says it, though the other one, whose vector the query has, is the row.
+    np.testing.assert_allclose(by_name["tale.txt"], [np.nan, np.nan, long, np.nan], rtol=1e-6)
+    assert spoken.describe([int(found.rows[names(spoken, found).index("tale.txt"), 2])]).popitem()[1].text == "of cats"
+
+
+def test_names_count_by_their_rarity(spoken: Catalog) -> None:
+    found = looked_for(spoken, "a lighthouse")
+    by_name = dict(zip(names(spoken, found), found.name.tolist(), strict=True))
+    assert by_name.pop("20.jpg") == pytest.approx(math.log(1 + 31.5 / 1.5))  # one of 32 items
+    assert set(by_name.values()) == {0.0}
+
+
+def test_an_item_that_has_nothing_to_show_is_no_candidate(spoken: Catalog) -> None:
+    assert "dog.wav" not in names(spoken, looked_for(spoken, "dog"))
+
+
+def test_a_filter_holds_for_words_as_well(spoken: Catalog) -> None:
+    found = looked_for(spoken, "dog lighthouse tale cats", only=ItemFilter(path_glob="22.jpg"))
+    assert names(spoken, found) == ["22.jpg"]
+
+
+def test_a_picture_is_not_looked_for_by_words(spoken: Catalog) -> None:
+    found = looked_for(spoken, "")
+    assert set(found.name.tolist()) == {0.0}
+    assert np.nanmax(found.words) == 0
