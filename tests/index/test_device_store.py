@@ -13,16 +13,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.index import fake_faiss
-from tests.index.samples import DIM, unit
+from tests.index.samples import DIM, assert_level, photo, row, unit
 
 torch = pytest.importorskip("torch")
 
 from tests.index.gpu_stores import FlatStore, TorchStore  # noqa: E402
 
 from mmsearch.index import device_store, faiss_gpu, torch_exact  # noqa: E402
+from mmsearch.index.catalog import Catalog  # noqa: E402
 from mmsearch.index.device_store import DeviceStore, choose  # noqa: E402
 from mmsearch.index.exact import ExactStore  # noqa: E402
 from mmsearch.index.faiss_store import FaissStore  # noqa: E402
+from mmsearch.index.indexes import Indexes, store_class  # noqa: E402
+from mmsearch.index.items import Root  # noqa: E402
 from mmsearch.index.torch_exact import TorchScan, products  # noqa: E402
 
 GB = 10**9
@@ -184,6 +187,30 @@ def test_close_gives_the_copy_back_and_the_next_search_makes_another(store_class
     store.close()
     assert [scan() for scan in held] == [None] * len(held)
     assert_alike(store, oracle, 3)
+
+
+@every_device
+def test_a_library_s_indexes_are_searched_on_the_device_until_they_are_closed(
+    store_class: type[DeviceStore], catalog: Catalog, root: Root, tmp_path: Path
+) -> None:
+    indexes = Indexes(catalog, tmp_path / "vectors", DIM, store_class)
+    for seed in range(6):
+        catalog.record([photo(root.id, f"{seed}.jpg", row(seed=seed), row("caption", seed=seed))], [])
+        assert_level(catalog, indexes)
+    stores = [held.store for held in indexes._held.values() if len(held.store)]
+    assert len(stores) == 2
+    assert all(isinstance(store, DeviceStore) and store._fresh is not None for store in stores)
+    indexes.save()
+    indexes.close()
+    assert all(isinstance(store, DeviceStore) and store._fresh is None for store in stores)
+    assert_level(catalog, Indexes(catalog, tmp_path / "vectors", DIM))  # what was saved is the CPU's
+
+
+def test_searches_run_on_a_gpu_only_where_one_is_named() -> None:
+    assert store_class("auto") is store_class("cpu") is FaissStore
+    on_gpu = store_class("cuda:1,cuda:0")
+    assert issubclass(on_gpu, DeviceStore)
+    assert on_gpu.device == "cuda:1"
 
 
 def test_blocks_are_split_and_joined(monkeypatch: pytest.MonkeyPatch) -> None:
