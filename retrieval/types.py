@@ -57,7 +57,7 @@ class Decoded:
     pixels:   (S, S, 3) uint8 RGB at the model's input size, upright; None where the file is no photo.
     passages: what becomes rows beside the picture; may be empty.
     taken_at: ISO 8601 local time of the photo, None where the file does not say.
-    metadata: camera, latitude, longitude, width, height, duration_s, title, as far as known.
+    metadata: camera, latitude, longitude, width, height, duration_s, title, keywords, as far as known.
     """
 
     pixels: NDArray[np.uint8] | None

@@ -19,7 +19,7 @@ _XMP_TEXT = ".//{http://purl.org/dc/elements/1.1/}%s//{http://www.w3.org/1999/02
 class Embedded:
     """captions: descriptions that a person may have written. taken_at: ISO 8601 local time.
 
-    metadata: camera, title, latitude and longitude in degrees (north and east positive), as far as known.
+    metadata: camera, title, keywords, latitude and longitude in degrees (north and east positive), as far as known.
     """
 
     captions: tuple[str, ...] = ()
@@ -45,6 +45,7 @@ def read(photo: Image.Image) -> Embedded:
     metadata = {
         "camera": _camera(exif),
         "title": xmp.get("title") or iptc.get("title") or title or None,
+        "keywords": list(dict.fromkeys([*xmp.get("keywords", ()), *iptc.get("keywords", ())])) or None,
         **(_or_none(lambda: _place(exif.get_ifd(ExifTags.IFD.GPSInfo))) or {}),
     }
     return Embedded(
@@ -90,13 +91,17 @@ def _comment(value: Any) -> str:
     return _text(body if name in (b"", b"ASCII") else value)
 
 
-def _iptc(photo: Image.Image) -> dict[str, str]:
+def _iptc(photo: Image.Image) -> dict[str, Any]:
     found = IptcImagePlugin.getiptcinfo(photo) or {}  # type: ignore[arg-type]
-    fields = {"title": found.get((2, 5)), "description": found.get((2, 120))}
-    return {name: _text(value[0] if isinstance(value, list) else value) for name, value in fields.items()}
+    fields = {"title": (2, 5), "description": (2, 120), "keywords": (2, 25)}
+    # A field that occurs once is its value, one that occurs often a list of them.
+    listed = {name: found.get(key, []) for name, key in fields.items()}
+    texts = {name: [*map(_text, value if isinstance(value, list) else [value])] for name, value in listed.items()}
+    keywords = [text for text in texts.pop("keywords") if text]
+    return {name: value[0] for name, value in texts.items() if value} | {"keywords": keywords}
 
 
-def _xmp(photo: Image.Image) -> dict[str, str]:
+def _xmp(photo: Image.Image) -> dict[str, Any]:
     raw = photo.info.get("xmp") or getattr(photo, "tag_v2", {}).get(700)
     if not raw:
         return {}
@@ -105,7 +110,9 @@ def _xmp(photo: Image.Image) -> dict[str, str]:
     data = raw.encode() if isinstance(raw, str) else bytes(raw).rstrip(b"\0 \n")
     tree = etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True))
     texts = {name: tree.find(_XMP_TEXT % name) for name in ("title", "description")}
-    return {name: " ".join((node.text or "").split()) for name, node in texts.items() if node is not None}
+    said = {name: " ".join((node.text or "").split()) for name, node in texts.items() if node is not None}
+    keywords = [" ".join((node.text or "").split()) for node in tree.findall(_XMP_TEXT % "subject")]
+    return said | {"keywords": [word for word in keywords if word]}
 
 
 def _camera(exif: Image.Exif) -> str | None:

@@ -104,6 +104,25 @@ def test_iptc_is_read(encoding: str) -> None:
     assert (said.captions, said.metadata) == (("Un été",), {"title": "Lake"})
 
 
+def test_keywords_of_xmp_and_iptc_are_kept_once() -> None:
+    subject = "<dc:subject><rdf:Bag><rdf:li>sea</rdf:li><rdf:li> the  dog </rdf:li><rdf:li/></rdf:Bag></dc:subject>"
+    stream = io.BytesIO()
+    xmp = XMP.replace("<dc:title>", f"{subject}<dc:title>").encode()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG", xmp=xmp)
+    jpeg = stream.getvalue()
+    segment = iptc((25, b"beach"), (25, b"sea"))
+    with Image.open(io.BytesIO(jpeg[:2] + segment + jpeg[2:])) as photo:
+        assert embedded.read(photo).metadata["keywords"] == ["sea", "the dog", "beach"]
+
+
+def test_one_keyword_of_iptc_is_a_list() -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG")
+    jpeg = stream.getvalue()
+    with Image.open(io.BytesIO(jpeg[:2] + iptc((25, b"beach")) + jpeg[2:])) as photo:
+        assert embedded.read(photo).metadata == {"keywords": ["beach"]}
+
+
 def test_different_captions_are_all_kept_and_repeats_are_not() -> None:
     exif = exif_of({0x010E: "Rex at the lake", 0x9C9C: "Max\0".encode("utf-16-le")})
     assert read(exif=exif, xmp=XMP.encode()).captions == ("Rex at the lake", "Max")
