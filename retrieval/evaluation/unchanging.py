@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS, View
 from mmsearch.index.rows import RowFacts
 from mmsearch.index.vectors import PADDING_ID
+from mmsearch.index.words import Indexed
 
 _ALL = 2**31
 
@@ -38,6 +40,16 @@ class Unchanging(Catalog):
         wanted = (self._facts.views == VIEWS.index(view)) & np.isin(self._facts.owners, item_ids)
         wanted &= self._facts.owners != PADDING_ID
         return self._ids[wanted], self._facts.owners[wanted]
+
+    def with_words(self, indexed: Indexed, words: Sequence[str]) -> list[NDArray[np.int64]]:
+        """As Catalog's."""
+        fresh = [word for word in words if (indexed, word) not in self._lists]
+        self._lists |= zip(((indexed, word) for word in fresh), super().with_words(indexed, fresh), strict=True)
+        return [self._lists[indexed, word] for word in words]
+
+    @cached_property
+    def _lists(self) -> dict[tuple[Indexed, str], NDArray[np.int64]]:
+        return {}
 
     @cached_property
     def _version(self) -> int:
