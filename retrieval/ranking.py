@@ -123,13 +123,15 @@ def measured(
     card: ModelCard, query: QueryVector, candidates: Candidates, places: Sequence[int]
 ) -> list[dict[str, float]]:
     """What was measured of the candidates at some places, by name, without what they lack."""
-    by_view = {
+    by_view: dict[str, NDArray[np.float32]] = {
         "cosine": candidates.cosine,
         "z": standardised(card, query.modality, candidates.cosine),
         "hubness": candidates.hubness,
         "words": candidates.words,
     }
-    found = {f"{name}_{view}": values[:, at] for name, values in by_view.items() for at, view in enumerate(VIEWS)}
+    found: dict[str, NDArray[np.floating]] = {
+        f"{name}_{view}": values[:, at] for name, values in by_view.items() for at, view in enumerate(VIEWS)
+    }
     found["name"] = candidates.name
     if query.subtracted:
         found["unwanted"] = unwanted(card, query, candidates)
@@ -154,8 +156,10 @@ def _odds(card: ModelCard, modality: Modality, candidates: Candidates) -> Floats
 def _penalty(log_odds: Floats, ruled_out: Floats) -> Floats:
     """What to add to log odds (C,) of P so that they become those of P (1 - ruled_out)."""
     doubt = np.minimum(ruled_out, _CERTAIN)
-    return np.log1p(-doubt) - np.log1p(doubt * np.exp(log_odds))
+    penalty: Floats = np.log1p(-doubt) - np.log1p(doubt * np.exp(log_odds))
+    return penalty
 
 
 def _chance(log_odds: Floats) -> Floats:
-    return 1 / (1 + np.exp(-log_odds))
+    chance: Floats = 1 / (1 + np.exp(-log_odds))
+    return chance

@@ -133,7 +133,8 @@ def _page_of(ranked: Ranked, candidates: Candidates, page: Page) -> NDArray[np.i
         best = best[ranked.scores[best] >= page.min_score]
     if page.min_prob is not None and ranked.probabilities is not None:
         best = best[ranked.probabilities[best] >= page.min_prob]
-    return best[page.offset : page.offset + page.k]
+    shown: NDArray[np.int64] = best[page.offset : page.offset + page.k]
+    return shown
 
 
 def _hit(row: StoredRow, ranked: Ranked, place: int, rank: int, signals: dict[str, float]) -> Hit:
