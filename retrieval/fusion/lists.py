@@ -14,6 +14,16 @@ CENTROID_OF = 10  # the best so many rows of a view make its centroid
 NEIGHBOURS = 5  # density is the mean of so many greatest cosines
 
 
+def filled(values: Floats, present: NDArray[np.bool_]) -> Floats:
+    """(C, V) the values, those not measured though the view is present as the mean of their column, else as 0."""
+    out = values.copy()
+    for column in range(values.shape[1]):
+        known = values[~np.isnan(values[:, column]), column]
+        lacks = present[:, column] & np.isnan(values[:, column])
+        out[lacks, column] = known.mean() if len(known) else 0.0
+    return out
+
+
 def list_z(values: Floats) -> Floats:
     """(C, V) deviations of each value from the mean of its column; 0 where a column holds fewer than two values."""
     out = np.full(values.shape, np.nan, np.float32)

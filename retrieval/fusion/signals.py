@@ -87,8 +87,8 @@ def measure(card: ModelCard, text_words: Sequence[str], target: Floats, candidat
     """
     present = candidates.rows >= 0
     z = standardised(card, "text", candidates.cosine)
-    hub = standardised(card, "text", candidates.hubness)
-    corrected = np.where(present, z - HUB_SHARE * np.nan_to_num(hub), np.nan).astype(np.float32)
+    hub = lists.filled(standardised(card, "text", candidates.hubness), present)
+    corrected = z - HUB_SHARE * hub
     words, name = np.log1p(np.nan_to_num(candidates.words)), np.log1p(candidates.name)
     by_name = {
         "z": z,

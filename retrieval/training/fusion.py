@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import CONSTANT, Head, Sizes, standardise
 from mmsearch.retrieval.fusion.options import Options
-from mmsearch.retrieval.fusion.signals import LACKING, Signals
+from mmsearch.retrieval.fusion.signals import LACKING, VIEW_SIGNALS, Signals
 from mmsearch.retrieval.training.fusion_losses import LOSSES
 
 AnyHead = TypeVar("AnyHead", bound=Head)
@@ -41,6 +42,9 @@ def fit(
     examples = _narrowed(examples, options.candidates, rng)
     steps, held = _split(examples, options, rng)
     run = _Run(kind, dict((start or _fresh(kind, examples, steps, options)).parameters), options)
+    if not len(steps):
+        return kind(run.arrays())
+    held = held if len(held) else steps  # too few to keep any out
     best, best_epoch, best_loss = run.arrays(), 0, run.loss(examples, held)
     say(f"before: loss {best_loss:.4f}")
     for epoch in range(1, options.epochs + 1):
@@ -139,6 +143,9 @@ def _fresh(kind: type[AnyHead], examples: Examples, places: Places, options: Opt
         if len(values) > 1:
             head.parameters[f"{CONSTANT}views_mean"][view] = values.mean(axis=0)
             head.parameters[f"{CONSTANT}views_scale"][view] = np.maximum(values.std(axis=0), _LEAST_SCALE)
+    for blind in options.blind:
+        named, signal = blind.split(".")
+        head.parameters[f"{CONSTANT}views_scale"][VIEWS.index(named), VIEW_SIGNALS.index(signal)] = np.inf
     return head
 
 

@@ -91,6 +91,8 @@ class Head(ABC):
 
     def score(self, signals: Signals) -> NDArray[np.float64]:
         """(C,) float64 log odds, higher is better."""
+        if not signals.base.size:
+            return np.zeros(signals.base.shape)
         added = self.residual(np, self.parameters, standardise(np, self.parameters, signals))
         return np.asarray(signals.base, np.float64) + np.asarray(added, np.float64)
 

@@ -36,7 +36,7 @@ def softmax(xp: Any, x: Array) -> Array:
 
 def flat(x: Array) -> Array:
     """(…, V * S) of (…, V, S)."""
-    return x.reshape((*x.shape[:-2], -1))
+    return x.reshape((*x.shape[:-2], x.shape[-2] * x.shape[-1]))
 
 
 def drawn(rng: np.random.Generator, name: str, inputs: int, outputs: int) -> Arrays:

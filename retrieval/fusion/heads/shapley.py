@@ -72,8 +72,8 @@ def _revealed(head: Head, signals: Signals, candidate: int, masks: list[Masks]) 
         part: np.cumsum([np.zeros_like(masks[0][part]), *(mask[part] for mask in masks)], axis=0) > 0
         for part in ("views", "items", "query")
     }
-    views, items = (np.repeat(getattr(signals, part)[None], len(masks) + 1, axis=0) for part in ("views", "items"))
-    views[:, candidate] *= shown["views"]
-    items[:, candidate] *= shown["items"]
-    batch = replace(signals, views=views, items=items, query=signals.query * shown["query"])
-    return np.asarray(head.residual(np, head.parameters, batch), np.float64)[:, candidate]
+    repeated = {name: np.repeat(getattr(signals, name)[None], len(masks) + 1, axis=0) for name in Signals.__slots__}
+    repeated["views"][:, candidate] *= shown["views"]
+    repeated["items"][:, candidate] *= shown["items"]
+    repeated["query"] *= shown["query"]
+    return np.asarray(head.residual(np, head.parameters, Signals(**repeated)), np.float64)[:, candidate]
