@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from numpy.typing import NDArray
 
 from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.candidates import Candidates
@@ -163,12 +161,10 @@ def test_order_is_best_first_and_ties_go_to_the_smaller_id() -> None:
     assert order(np.array([0.1, 0.9, 0.9]), np.array([7, 8, 3])).tolist() == [2, 1, 0]
 
 
-cosines = hnp.arrays(np.float64, (5, 4), elements=st.floats(-1, 1) | st.just(math.nan))
+cosines = st.lists(st.floats(-1, 1) | st.just(NAN), min_size=4, max_size=4)
 
 
 @given(cosines)
-def test_another_witness_never_lowers_a_relevance(values: NDArray[np.float64]) -> None:
-    fewer = values.copy()
-    fewer[:, 1] = math.nan
-    with_all, with_fewer = (by_relevance(CARD, PICTURE, candidates(*each.tolist())) for each in (values, fewer))
-    assert (with_all.scores >= with_fewer.scores - 1e-9).all()
+def test_another_witness_never_lowers_a_relevance(cosine: list[float]) -> None:
+    with_all, with_fewer = by_relevance(CARD, PICTURE, candidates(cosine, [cosine[0], NAN, *cosine[2:]])).scores
+    assert with_all >= with_fewer - 1e-9
