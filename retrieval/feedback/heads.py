@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import HeadInvalid, UsageError
-from mmsearch.retrieval.fusion.heads import SHIPPED, load
+from mmsearch.retrieval.fusion.heads import load, shipped
 from mmsearch.retrieval.fusion.heads.base import Head
-from mmsearch.retrieval.fusion.heads.weighted import Weighted
 
 DEFAULT = "default"  # what the shipped head is called
 _IN_USE = "fusion"  # the note of the catalogue that names the head in use
@@ -122,12 +120,6 @@ class Heads:
             return self._file(name).stat().st_mtime_ns
         except FileNotFoundError:
             return 0
-
-
-@cache
-def shipped() -> Head:
-    """The head that comes with mmsearch; one that changes nothing where it came without."""
-    return load(SHIPPED) if SHIPPED.exists() else Weighted.untrained()
 
 
 def _trained_with(name: str) -> str:

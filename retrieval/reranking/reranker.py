@@ -15,8 +15,7 @@ from mmsearch.index.errors import BadQuery, UsageError
 from mmsearch.index.lexicon import query_words
 from mmsearch.retrieval import hubs
 from mmsearch.retrieval.encoders import registry
-from mmsearch.retrieval.feedback.heads import shipped
-from mmsearch.retrieval.fusion.heads import load
+from mmsearch.retrieval.fusion.heads import load, shipped
 from mmsearch.retrieval.fusion.signals import measure
 from mmsearch.retrieval.reranking.documents import taken_apart
 from mmsearch.retrieval.reranking.rows import Rows, as_candidates, embed

@@ -8,6 +8,7 @@ import pytest
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS
+from mmsearch.retrieval.feedback import heads as home
 from mmsearch.retrieval.feedback.heads import Heads
 from mmsearch.retrieval.feedback.training import PARTS, Trial, all_scores, ndcg, train
 from mmsearch.retrieval.fusion.examples import Examples
@@ -67,7 +68,10 @@ class Fitter:
 
 
 @pytest.fixture
-def heads(tmp_path: Path) -> Iterator[Heads]:
+def heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heads]:
+    """With a shipped head that changes nothing."""
+    untrained = Weighted.untrained()
+    monkeypatch.setattr(home, "shipped", lambda: untrained)
     catalog = Catalog.open(tmp_path / "catalog.sqlite")
     yield Heads(catalog, tmp_path / "fusion", "model 1")
     catalog.close()
