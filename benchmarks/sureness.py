@@ -13,28 +13,32 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from quality import RECIPE, SETS, dev_sets
+from quality import RECIPE, SETS, dev_sets, held_clips
 from record import record
 
 from mmsearch.metrics import auroc, ece
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.evaluation.absent import taken_out
 from mmsearch.retrieval.evaluation.examples import examples_of
+from mmsearch.retrieval.evaluation.judged import JudgedQuery, JudgedSet, judged_set
 from mmsearch.retrieval.evaluation.remembering import Remembering
+from mmsearch.retrieval.evaluation.subjects import read_photos
 from mmsearch.retrieval.fusion import calibration
 from mmsearch.retrieval.fusion.calibration import Calibration
 from mmsearch.retrieval.fusion.heads import shipped
 from mmsearch.retrieval.training.fusion_calibration import Lists, lists_of
-from mmsearch.retrieval.training.fusion_recipe import read_fusion_recipe
+from mmsearch.retrieval.training.fusion_recipe import FusionRecipe, read_fusion_recipe
 from mmsearch.retrieval.types import Hits
 
 PAGE = Path(__file__).parent.parent / "docs" / "sureness.md"
 TAKEN_OUT = 0.2
+FOREIGN = "foreign"
 RESAMPLES = 1000
 BINS = 10
 Groups = NDArray[np.str_]
@@ -62,11 +66,21 @@ def judged_on(name: str, want: argparse.Namespace) -> Iterator[tuple[str, Lists,
     """The regime, the lists of the shipped head, and the groups of the queries, of each judged set."""
     recipe = read_fusion_recipe(want.recipe)
     with closing(Remembering(registry.load(want.model, device="cpu"), want.cache)) as towers:
-        for judged in dev_sets(recipe, name, want.rotations, want.seed):
-            made = examples_of(taken_out(judged, TAKEN_OUT, want.seed), towers, model=want.model)
+        sets = [taken_out(each, TAKEN_OUT, want.seed) for each in dev_sets(recipe, name, want.rotations, want.seed)]
+        for judged in [*sets, foreign(recipe, name, want.seed)]:
+            made = examples_of(judged, towers, model=want.model)
             asked = made.valid.any(axis=1)
             print(name, made.regime[0], len(made), flush=True)
             yield str(made.regime[0]), lists_of(shipped(), made), made.group[asked]
+
+
+def foreign(recipe: FusionRecipe, name: str, seed: int) -> JudgedSet:
+    """Photos as in `mixed` without any clip, asked for themselves and, as many times, for sounds."""
+    photos, _ = read_photos(recipe.root / name / "captions.csv", recipe.root / name / "images", "dev")
+    judged = judged_set("mixed", photos, seed=seed)
+    sounds = [JudgedQuery(clip.captions[0], frozenset(), clip.name, FOREIGN) for clip in held_clips(recipe)]
+    queries = [replace(query, regime=FOREIGN) for query in judged.queries]
+    return JudgedSet(judged.items, (*queries, *sounds[: len(queries)]))
 
 
 def by_regime(found: list[tuple[str, Lists, Groups]]) -> Iterator[tuple[str, Any]]:
@@ -178,6 +192,8 @@ from.
   taken out ({share:.0%} of the queries), with its 95 % bootstrap interval by photo.
 - *ceiling* is (1 + R@1) / 2: where the right item does not come first, taking it out hardly changes the list, so that
   such queries are told apart little better than by chance. An AUROC much above it asks for a better ranking.
+- *foreign* are queries for sounds, put to a library that holds photos and captions of photos alone: nothing there comes
+  near. Elsewhere what was taken out leaves others of its kind behind.
 - *warned* is the share of queries that are answered with "no good match".
 
 """

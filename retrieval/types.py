@@ -154,7 +154,7 @@ class Hits(list[Hit]):
           pictures, and without re-ranking.
     """
 
-    UNLIKELY = 0.3
+    UNLIKELY = 0.35
 
     def __init__(self, hits: Iterable[Hit] = (), fits: float | None = None) -> None:
         super().__init__(hits)
