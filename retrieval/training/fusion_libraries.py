@@ -16,7 +16,7 @@ from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.encoders.batches import unit_rows
 from mmsearch.retrieval.evaluation.absent import taken_out
 from mmsearch.retrieval.evaluation.examples import examples_of, join
-from mmsearch.retrieval.evaluation.judged import LABELS, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.judged import LABELS, SOUND, JudgedSet, judged_set, labelled_set
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.subjects import Subject, read_clips, read_labelled, read_photos
 from mmsearch.retrieval.fusion.examples import Examples
@@ -77,9 +77,13 @@ def read_material(root: Path, sources: Sources) -> Material:
     """The training part of all sources. Raises BadManifest for a caption file that cannot be read."""
     pairs = zip(sources.captions, sources.images, strict=True)
     photos = [each for file, images in pairs for each in read_photos(root / file, root / images, "train")[0]]
-    clips = [each for file in sources.clips for each in read_clips(root / file)]
-    known = [clip for clip in clips if share(clip.name) >= sources.held_clips]
-    return Material(photos, known, read_labelled(root / sources.labelled, held=False))
+    clips = [
+        clip
+        for file in sources.clips
+        for clip in _some(read_clips(root / file), sources.most_clips, 0)
+        if share(clip.name) >= sources.held_clips
+    ]
+    return Material(photos, clips, read_labelled(root / sources.labelled, held=False))
 
 
 def libraries(recipe: FusionRecipe, material: Material, *, calibrating: bool) -> Iterator[JudgedSet]:
@@ -110,13 +114,18 @@ def _pools(parts: Material, shard: Shard) -> Iterator[tuple[list[Subject], int]]
 
 def _sets(shard: Shard, material: Material, seed: int) -> Iterator[JudgedSet]:
     for regime, asked in shard.asked.items():
+        if regime == SOUND:
+            continue
         if regime == LABELS:
             made = labelled_set(material.labelled, material.clips, seed=seed)
         else:
             made = judged_set(regime, material.photos, material.clips, rotation=shard.rotation, seed=seed)
         if shard.calibrates:
             made = taken_out(made, TAKEN_OUT, seed)
-        yield replace(made, queries=tuple(_some(made.queries, asked, seed)))
+        own = [query for query in made.queries if query.regime == regime]
+        sounds = [query for query in made.queries if query.regime == SOUND]
+        chosen = (*_some(own, asked, seed), *_some(sounds, shard.asked.get(SOUND, 0), seed))
+        yield replace(made, queries=chosen)
 
 
 def _shuffled(subjects: Sequence[Subject], rng: np.random.Generator) -> list[Subject]:

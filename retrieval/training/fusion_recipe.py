@@ -19,7 +19,8 @@ class Shard:
 
     photos, clips: how many.
     rotation:      which caption of each photo is asked.
-    asked:         queries by regime; `labels` stands for a library of labelled photos.
+    asked:         queries by regime; `labels` stands for a library of labelled photos, `sound` for queries for clips,
+                   asked of each of the libraries.
     calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
                    queries the right items are taken out.
     """
@@ -36,7 +37,7 @@ class Sources:
     """Where the material lies, relative to the root.
 
     captions: caption files with a column split, of which `train` is used. images: their photos, a folder each.
-    clips:    caption files of sounds. held_clips: share of them kept out, by a hash of the name.
+    clips:    caption files of sounds, of each at most most_clips. held_clips: share kept out, by a hash of the name.
     labelled: a folder of SET/LABEL/photo.
     """
 
@@ -44,6 +45,7 @@ class Sources:
     images: tuple[str, ...]
     clips: tuple[str, ...]
     labelled: str
+    most_clips: int = 4000
     held_clips: float = 0.12
 
 
