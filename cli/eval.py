@@ -72,7 +72,7 @@ def evaluate(
     from mmsearch.retrieval.encoders import registry
     from mmsearch.retrieval.evaluation.judging import judge
     from mmsearch.retrieval.evaluation.remembering import Remembering
-    from mmsearch.retrieval.feedback.heads import shipped
+    from mmsearch.retrieval.fusion.heads import shipped
     from mmsearch.retrieval.scopes import absolute
 
     chosen = model or os.environ.get("MMSEARCH_MODEL") or registry.BUNDLED
