@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.items import VIEWS
-from mmsearch.retrieval.evaluation.examples import cosines
+from mmsearch.retrieval.evaluation.examples import choose, cosines
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, VIEW_SIGNALS
 
 SOURCES = (*(f"{view}.cosine" for view in VIEWS), "words", "name")
 RRF_K = 60
 _TRIALS = 300
-_ROUNDS = 3
+_FACTORS = (4.0, 2.0, 1.3)
+_QUERIES = 3000
 
 Scores = NDArray[np.float32]
 
@@ -39,10 +40,12 @@ def sources(examples: Examples) -> Scores:
 
 def normalised(scores: Scores) -> Scores:
     """Each list from 0, its least score, to 1, its greatest; 0 for what is not in it."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        least, most = np.nanmin(scores, axis=1, keepdims=True), np.nanmax(scores, axis=1, keepdims=True)
-        scaled = np.where(most > least, (scores - least) / (most - least), 1.0)
-    return np.where(np.isnan(scores), 0, scaled).astype(np.float32)
+    lacking = np.isnan(scores)
+    least = np.where(lacking, np.inf, scores).min(axis=1, keepdims=True)
+    spread = np.where(lacking, -np.inf, scores).max(axis=1, keepdims=True) - least
+    with np.errstate(invalid="ignore"):
+        scaled = np.where(spread > 0, (scores - least) / np.where(spread > 0, spread, 1), 1.0)
+    return np.where(lacking, 0, scaled).astype(np.float32)
 
 
 def ranks(scores: Scores) -> Scores:
@@ -92,12 +95,14 @@ METHODS: dict[str, Callable[[Scores], Scores]] = {
 def tuned(lists: Scores, examples: Examples, seed: int = 0) -> NDArray[np.float32]:
     """(L,) the weights >= 0, of sum 1, whose convex combination of normalised lists has the highest R@1.
 
-    By random search, then by changing one weight at a time around the best.
+    By random search, then by changing one weight at a time around the best; on _QUERIES of the examples at most.
     """
     rng = np.random.default_rng(seed)
+    drawn = rng.permutation(len(examples))[:_QUERIES]
+    lists, examples = lists[drawn], choose(examples, drawn)
     scored = {tuple(weights): _first_right(lists @ weights, examples) for weights in _simplex(rng, _TRIALS)}
     best = max(scored, key=lambda weights: scored[weights])
-    for factor in (4.0, 2.0, 1.3)[:_ROUNDS]:
+    for factor in _FACTORS:
         for source in range(lists.shape[2]):
             for changed in (factor, 1 / factor):
                 tried = np.array(best, np.float32)
