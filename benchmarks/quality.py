@@ -4,8 +4,8 @@
 
 DIR holds flickr8k/ and coco/ (captions.csv, images/), audio-captions/ and everyday/ as recipes/fusion.toml names them.
 Heads are those that `mmsearch train fusion --compare DIR` wrote, and the shipped one. Judged are the splits `dev`, the
-clips and labelled photos held out; the convex combinations are tuned on the recipe's libraries. Needs the extra `train`
-for the control. Writes results/quality.json; benchmarks/quality_page.py makes docs/quality.md of it.
+clips and labelled photos held out; the convex combinations and the control learn from the recipe's first shards. Needs
+the extra `train`. Writes results/quality.json; benchmarks/quality_page.py makes docs/quality.md of it.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ def main() -> None:
     ask.add_argument("--recipe", type=Path, default=RECIPE)
     ask.add_argument("--cache", type=Path)
     ask.add_argument("--model", default=registry.BUNDLED)
+    ask.add_argument("--shards", type=int, default=2, help="of the recipe, that what is tuned here learns from")
     ask.add_argument("--rotations", type=int, default=2)
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--name", default="quality")
     want = ask.parse_args()
     recipe = read_fusion_recipe(want.recipe)
-    learn = learned_from(recipe, want.model, want.cache)
+    learn = learned_from(replace(recipe, shards=recipe.shards[: want.shards]), want.model, want.cache)
     judged = {name: judged_on(recipe, name, want) for name in SETS}
     weights = {regime: tuned_on(learn, regime) for regime in (None, *sorted(set(learn.regime.tolist())))}
     heads = {"shipped": shipped()} | {file.stem: load(file) for file in sorted((want.heads or Path()).glob("*.npz"))}
@@ -71,6 +72,7 @@ def main() -> None:
         "fingerprint": fingerprint,
         "depth": MIN_DEPTH,
         "rotations": want.rotations,
+        "shards": want.shards,
         "convex_weights": {
             regime or "all": dict(zip(SOURCES, np.round(each.astype(float), 3).tolist(), strict=True))
             for regime, each in weights.items()
@@ -81,12 +83,17 @@ def main() -> None:
     print(record(want.name, figures, seed=want.seed))
 
 
+def say(line: str) -> None:
+    """One step that is done."""
+    print(line, flush=True)
+
+
 def learned_from(recipe: FusionRecipe, model: str, cache: Path | None) -> Examples:
-    """What the recipe's heads learn from."""
+    """What heads learn from by that recipe."""
     material = read_material(recipe.root, recipe.sources)
     others = [subject.photo for subject in material.photos if subject.photo is not None]
     with closing(Strange(registry.load(model, device="cpu"), cache, others, recipe.estranged)) as towers:
-        made = examples(list(libraries(recipe, material, calibrating=False)), towers, print)
+        made = examples(list(libraries(recipe, material, calibrating=False)), towers, say)
         towers.save()
     return made
 
@@ -97,7 +104,7 @@ def judged_on(recipe: FusionRecipe, name: str, want: argparse.Namespace) -> Exam
         made = []
         for judged in dev_sets(recipe, name, want.rotations, want.seed):
             made.append(examples_of(judged, towers, model=want.model))
-            print(name, made[-1].regime[0], len(made[-1]), flush=True)
+            say(f"{name} {made[-1].regime[0]}: {len(made[-1])} queries")
         towers.save()
     return join(made)
 
@@ -158,7 +165,7 @@ def regimes(
         wrong = shuffled(some, seed)
         scores["head shipped, signals shuffled"] = head_scores(heads["shipped"], wrong)
         yield regime, figures_of(some, scores)
-        print(regime, flush=True)
+        say(regime)
 
 
 def singles(judged: Examples) -> Iterator[tuple[str, NDArray[np.floating]]]:
