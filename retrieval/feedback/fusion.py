@@ -16,8 +16,8 @@ from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.evaluation.examples import collect, ranked
 from mmsearch.retrieval.feedback import judged
-from mmsearch.retrieval.feedback.heads import Heads
-from mmsearch.retrieval.feedback.training import OnStep, Trial, all_scores, fitter, ndcg, train
+from mmsearch.retrieval.feedback.heads import DEFAULT, Heads
+from mmsearch.retrieval.feedback.training import OnStep, Trial, all_scores, fitter, ndcg, train, with_unseen
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, LACKING, VIEW_SIGNALS
 from mmsearch.retrieval.metrics import Interval, interval, mrr, recall_at
@@ -107,11 +107,9 @@ class UserFusion:
             queries, left_out = judged.from_feedback(self._catalog)
         else:
             queries, left_out = judged.from_captions(self._catalog, absolute(captions), seed)
-        told = partial(on_step, "measuring")
-        encoder = self._encoder()
-        return collect(
-            self._catalog, self._indexes, encoder, queries, on_done=lambda n: told(n, len(queries))
-        ), left_out
+        encoder, told = self._encoder(), partial(on_step, "measuring")
+        found = collect(self._catalog, self._indexes, encoder, queries, on_done=lambda n: told(n, len(queries)))
+        return (found if captions is not None else with_unseen(found, self._heads.load(DEFAULT))), left_out
 
 
 def _figures(name: str, examples: Examples, scores: NDArray[np.floating]) -> Figures:

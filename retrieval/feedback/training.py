@@ -20,6 +20,7 @@ from mmsearch.retrieval.fusion.options import Options
 from mmsearch.retrieval.metrics import Comparison, compare, ndcg_at
 
 K = 10  # nDCG is taken of so many answers
+_SEEN = 10  # so many of the best answers may be right though nobody said so
 PARTS = 5
 _AT_ONCE = 256  # queries scored together
 
@@ -95,6 +96,18 @@ def train(
     made = name if comparison.is_better else None
     figures = float(before.mean()), float(after.mean()), comparison
     return Trial(made, len(examples), *figures, tuple(left_out), time.monotonic() - started)
+
+
+def with_unseen(examples: Examples, head: Head) -> Examples:
+    """Examples of which only what was judged is valid, with all candidates but the other best of a head beside it.
+
+    Bad answers are judged because they stood high. Learned from alone, they teach to turn the order round: what nobody
+    looked at has to stay below.
+    """
+    every = examples.present.any(axis=-1)  # (N, C)
+    scores = np.where(every, all_scores(head, examples), -np.inf)
+    rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
+    return replace(examples, valid=examples.valid | (every & (rank >= _SEEN)))
 
 
 def ndcg(examples: Examples, scores: NDArray[np.floating]) -> NDArray[np.float64]:

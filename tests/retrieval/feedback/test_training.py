@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.feedback import heads as home
 from mmsearch.retrieval.feedback.heads import Heads
-from mmsearch.retrieval.feedback.training import PARTS, Trial, all_scores, ndcg, train
+from mmsearch.retrieval.feedback.training import PARTS, Trial, all_scores, ndcg, train, with_unseen
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.heads.weighted import Weighted
@@ -115,6 +116,25 @@ def test_every_head_begins_with_the_shipped_one(heads: Heads) -> None:
     fit = Fitter(10.0)
     trial(heads, fit)
     assert all(start is heads.load("default") for start in fit.started)
+
+
+def test_what_nobody_looked_at_counts_as_wrong_but_the_best_does_not() -> None:
+    told = examples(1, candidates=15)
+    told.base[0] = np.arange(15, 0, -1)
+    judged = np.isin(np.arange(15), [0, 3])
+    told = replace(told, valid=judged[None])
+    head = Weighted.untrained()
+    # The head's ten best are 0 to 9; of these only the judged ones are ranked.
+    assert np.flatnonzero(with_unseen(told, head).valid[0]).tolist() == [0, 3, 10, 11, 12, 13, 14]
+
+
+def test_padding_is_never_ranked() -> None:
+    told = examples(1, candidates=15)
+    told.present[0, 12:] = False
+    told = replace(told, valid=np.zeros((1, 15), np.bool_))
+    assert with_unseen(told, Weighted.untrained()).valid[0].nonzero()[0].tolist() == sorted(
+        np.argsort(-told.base[0, :12], kind="stable")[10:].tolist()
+    )
 
 
 def test_how_far_it_has_come_is_told(heads: Heads) -> None:
