@@ -43,7 +43,8 @@ def main() -> None:
     ask.add_argument("--model", default="bundled")
     want = ask.parse_args()
     photos = [photo for name in ("flickr8k", "coco") for photo in dev_set(want.data / name, name)]
-    figures: dict[str, Any] = {"model": want.model}
+    fingerprint = registry.load(want.model, device="cpu").card.fingerprint
+    figures: dict[str, Any] = {"model": want.model, "fingerprint": fingerprint}
     for name, style in STYLES.items():
         captioned = embedded(photos, style, want.model)
         example = style(photos[0].captions[0])

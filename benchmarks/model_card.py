@@ -24,10 +24,11 @@ def main() -> None:
 
 def measured(result: dict[str, Any]) -> str:
     """The tables of one results file, as Markdown."""
-    figures, machine = result["figures"], result["machine"]
+    figures = result["figures"]
     parts = [
-        f"Taken by `{result['command']}` at commit {result['commit']}, seed {result['seed']}, "
-        f"on {machine['processor']}, {machine['cores']} cores ({result['taken_at'][:10]}).\n",
+        f"Taken by {how(result)}, seed {result['seed']}.",
+        *(f"The {part} again by {how(again)}." for part, again in result.get("amended", {}).items()),
+        "",
         table("Text to image: per cent of captions [95 % interval]", retrieval(figures)),
         table("A photo's label among all labels, photos kept out of training", classes(figures)),
         table("Text to text: another caption of the same thing among all, R@10", texts(figures)),
@@ -36,6 +37,13 @@ def measured(result: dict[str, Any]) -> str:
         table("Size", [("file", "bytes"), *figures["size_bytes"].items()]),
     ]
     return "\n".join(parts)
+
+
+def how(taken: dict[str, Any]) -> str:
+    """The command, the commit, the machine and the day."""
+    machine = taken["machine"]
+    place = f"{machine['processor']}, {machine['cores']} cores"
+    return f"`{taken['command']}` at commit {taken['commit']} on {place} ({taken['taken_at'][:10]})"
 
 
 def retrieval(figures: dict[str, Any]) -> list[tuple[Any, ...]]:

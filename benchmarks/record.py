@@ -17,20 +17,33 @@ RESULTS = Path(__file__).parent / "results"
 
 def record(name: str, figures: Mapping[str, Any], *, seed: int | None = None, repeats: int = 1) -> Path:
     """Write results/NAME.json: the figures, the command, the commit, the machine, the seed and the repeats."""
-    document = {
-        "name": name,
+    document = {"name": name, **_taken(), "seed": seed, "repeats": repeats, "figures": figures}
+    return _write(name, document)
+
+
+def amend(name: str, figures: Mapping[str, Any]) -> Path:
+    """Replace some figures of results/NAME.json, and say under "amended" how each of them was taken."""
+    document = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    document["figures"].update(figures)
+    document.setdefault("amended", {}).update(dict.fromkeys(figures, _taken()))
+    return _write(name, document)
+
+
+def _taken() -> dict[str, Any]:
+    """The command that is running, and on what."""
+    return {
         "command": " ".join(["python", *(_portable(argument) for argument in sys.argv)]),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "taken_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "seed": seed,
-        "repeats": repeats,
-        "figures": figures,
     }
+
+
+def _write(name: str, document: Mapping[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
