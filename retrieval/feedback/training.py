@@ -25,7 +25,7 @@ PARTS = 5
 _AT_ONCE = 256  # queries scored together
 
 # Close to the shipped head: few queries are to bend it, not to make it anew.
-OPTIONS = Options(epochs=40, patience=6, batch=16, rate=5e-3, decay=1.0, drop=0.0, drop_captions=0.0, hold=0.2)
+OPTIONS = Options(epochs=40, patience=6, batch=16, rate=2e-3, decay=5.0, drop=0.0, drop_captions=0.0, hold=0.2)
 
 OnStep = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 
