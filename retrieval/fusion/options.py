@@ -17,7 +17,6 @@ class Options:
     rate:     Adam's step. decay: the pull of the parameters towards where they started.
     drop:     chance that a view of a candidate is hidden in training; drop_captions: that a whole query loses every
               view but the photos, where its right item has one.
-    candidates: of each list, the right items, the best by the base and others by chance, so many together.
     blind:    signals that the head is not to look at, as VIEW.SIGNAL: those that training data tell wrongly.
     hold:     share of the groups (photos) kept out of the steps, to stop by.
     """
@@ -30,7 +29,6 @@ class Options:
     decay: float = 1e-4
     drop: float = 0.1
     drop_captions: float = 0.05
-    candidates: int = 64
     blind: tuple[str, ...] = ()
     hold: float = 0.1
     seed: int = 0

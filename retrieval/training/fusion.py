@@ -39,7 +39,6 @@ def fit(
     options = options or Options()
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    examples = _narrowed(examples, options.candidates, rng)
     steps, held = _split(examples, options, rng)
     run = _Run(kind, dict((start or _fresh(kind, examples, steps, options)).parameters), options)
     if not len(steps):
@@ -108,18 +107,6 @@ class _Run:
         return self.kind.auxiliary(torch, parameters, standardise(torch, parameters, signals))
 
 
-def _narrowed(examples: Examples, count: int, rng: np.random.Generator) -> Examples:
-    """The examples with at most so many candidates each: all right ones that fit, half of the rest by the base."""
-    best = np.argsort(np.argsort(-examples.base, axis=1), axis=1)
-    key = np.where(best < count // 2, 1.0, rng.random(best.shape)) + 2.0 * examples.relevant - 3.0 * ~examples.valid
-    chosen = np.sort(np.argsort(-key, axis=1)[:, :count], axis=1)
-    parts = {}
-    for name in ("odds", "base", "views", "present", "items", "valid", "rows", "relevant"):
-        values = getattr(examples, name)
-        parts[name] = values[np.arange(len(values))[:, None], chosen]
-    return replace(examples, **parts)
-
-
 def _split(examples: Examples, options: Options, rng: np.random.Generator) -> tuple[Places, Places]:
     """Places of the queries to step by and of those held out, no group on both sides."""
     groups, of = np.unique(examples.group, return_inverse=True)
@@ -132,6 +119,8 @@ def _fresh(kind: type[AnyHead], examples: Examples, places: Places, options: Opt
     """An untrained head that standardises by the signals of some of those queries."""
     sizes = Sizes(dim=examples.table.shape[1] if kind.uses_vectors else 0)
     head = kind.untrained(sizes, options.seed)
+    if not len(places):
+        return head
     some = np.random.default_rng(options.seed).permutation(places)[:2000]
     signals = examples.signals(some, vectors=False)
     parts = {"items": signals.items[signals.valid], "query": signals.query}

@@ -74,7 +74,7 @@ def test_density_is_the_mean_cosine_to_the_nearest_five_others() -> None:
 
 def test_density_of_a_pair_is_their_cosine_and_of_a_row_that_is_alone_0() -> None:
     vectors = np.zeros((3, 2, 2), np.float32)
-    vectors[:, 0] = [[1, 0], [0.6, 0.8], [0, 0]]
+    vectors[:2, 0] = np.array([[1, 0], [0.6, 0.8]], np.float32)
     vectors[2, 1] = [1, 0]
     present = np.array([[True, False], [True, False], [False, True]])
     np.testing.assert_allclose(lists.density(vectors, present), [[0.6, NAN], [0.6, NAN], [NAN, 0.0]], rtol=1e-6)
