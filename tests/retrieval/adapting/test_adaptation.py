@@ -24,7 +24,6 @@ from mmsearch.retrieval.encoders import model_directory, registry
 from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
 from mmsearch.retrieval.types import Skipped
 
-
 BANKED = ("a red thing", "snow on the green hills", "two dogs")
 
 
