@@ -93,7 +93,7 @@ def learned_from(recipe: FusionRecipe, model: str, cache: Path | None) -> Exampl
     material = read_material(recipe.root, recipe.sources)
     others = [subject.photo for subject in material.photos if subject.photo is not None]
     with closing(Strange(registry.load(model, device="cpu"), cache, others, recipe.estranged)) as towers:
-        made = examples(list(libraries(recipe, material, calibrating=False)), towers, say)
+        made = examples(list(libraries(recipe, material, calibrating=False)), towers, say, model=model)
         towers.save()
     return made
 

@@ -8,11 +8,15 @@ train_fusion(config_path, *, out=None, compare=None, model="bundled", cache=None
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+
+from mmsearch.index.errors import MissingExtra
 
 
 def train_towers(config_path: Path, *, out: Path | None = None, progress: Callable[[str], None] = print) -> Path:
     """Train both towers as a recipe says; see mmsearch.retrieval.training.towers.train_towers."""
+    _need_torch("training towers")
     from mmsearch.retrieval.training import towers
 
     return towers.train_towers(config_path, out=out, progress=progress)
@@ -28,6 +32,12 @@ def train_fusion(
     progress: Callable[[str], None] = print,
 ) -> Path:
     """Train the fusion as a recipe says; see mmsearch.retrieval.training.fusion_run.train_fusion."""
+    _need_torch("training the fusion")
     from mmsearch.retrieval.training import fusion_run
 
     return fusion_run.train_fusion(config_path, out=out, compare=compare, model=model, cache=cache, progress=progress)
+
+
+def _need_torch(purpose: str) -> None:
+    if find_spec("torch") is None:
+        raise MissingExtra(extra="train", purpose=purpose)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.retrieval.adapting.captioned import OnSkip
+from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.encoders.batches import unit_rows
 from mmsearch.retrieval.evaluation.absent import taken_out
@@ -96,11 +97,13 @@ def libraries(recipe: FusionRecipe, material: Material, *, calibrating: bool) ->
             yield from _sets(shard, drawn, recipe.seed + at)
 
 
-def examples(sets: Sequence[JudgedSet], towers: Remembering, say: Say = lambda line: None) -> Examples:
-    """What the queries of all sets find, each in a library of its own."""
+def examples(
+    sets: Sequence[JudgedSet], towers: Remembering, say: Say = lambda line: None, *, model: str = registry.BUNDLED
+) -> Examples:
+    """What the queries of all sets find, each in a library of its own. model: the name of the towers' model."""
     made = []
     for at, each in enumerate(sets, 1):
-        made.append(examples_of(each, towers))
+        made.append(examples_of(each, towers, model=model))
         say(f"library {at} of {len(sets)}: {len(each.items)} items, {len(each.queries)} queries")
     return join(made)
 

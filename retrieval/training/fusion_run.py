@@ -41,7 +41,8 @@ def train_fusion(
     others = [subject.photo for subject in material.photos if subject.photo is not None]
     with closing(Strange(registry.load(model, device="cpu"), cache, others, recipe.estranged)) as towers:
         learn, calibrating = (
-            examples(list(libraries(recipe, material, calibrating=each)), towers, progress) for each in (False, True)
+            examples(list(libraries(recipe, material, calibrating=each)), towers, progress, model=model)
+            for each in (False, True)
         )
         towers.save()
     out = out or SHIPPED.parent

@@ -64,10 +64,12 @@ def test_a_signal_of_a_view(name: str, expected: list[list[float]]) -> None:
 
 def test_odds_are_the_calibrated_logit_of_z_and_the_base_is_the_best_of_them() -> None:
     prior = math.log(FITTING_PER_WANTED)
-    expected: list[list[float]] = [
-        [5 - 2 + prior, 2 * 2.5 - 4 + prior, LACKING, LACKING],
-        [LACKING, LACKING, 2 * 1 - 4 + prior, LACKING],
-    ]
+    expected = np.array(
+        [
+            [5 - 2 + prior, 2 * 2.5 - 4 + prior, LACKING, LACKING],
+            [LACKING, LACKING, 2 * 1 - 4 + prior, LACKING],
+        ]
+    )
     np.testing.assert_allclose(measured().odds, expected, rtol=1e-5)
     np.testing.assert_allclose(measured().base, [3 + prior, -2 + prior], rtol=1e-5)
 
