@@ -51,7 +51,10 @@ class Examples:
         vectors: False leaves them empty, for the heads that do not look at them.
         """
         rows = self.rows[at]
-        looked_up = self.table[rows] * (rows >= 0)[..., None] if vectors else np.zeros((*rows.shape, 0))
+        has = rows >= 0
+        looked_up = np.zeros((*rows.shape, self.table.shape[1] if vectors else 0), np.float32)
+        if vectors:
+            looked_up[has] = self.table[rows[has]]
         return Signals(
             odds=self.odds[at],
             base=self.base[at],
@@ -59,7 +62,7 @@ class Examples:
             present=self.present[at],
             items=self.items[at].astype(np.float32),
             query=self.query[at].astype(np.float32),
-            vectors=looked_up.astype(np.float32),
+            vectors=looked_up,
             target=self.targets[at].astype(np.float32),
             valid=self.valid[at],
         )
