@@ -144,12 +144,13 @@ def test_product_adds_what_the_views_say() -> None:
     )
 
 
-def test_two_streams_say_half_each_where_the_gate_knows_nothing() -> None:
+def test_the_gate_shares_out_what_the_two_streams_say() -> None:
     head = head_class("two_stream").untrained()
     head.parameters["visual_out.bias"][:] = 4.0
     head.parameters["verbal_out.bias"][:] = 2.0
+    head.parameters["gate_out.bias"][:] = np.log(3)  # three quarters for what is seen
     signals = random_signals(6)
-    expected = np.where(signals.present[:, 0], 2.0, 0.0) + 1.0
+    expected = np.where(signals.present[:, 0], 3.0, 0.0) + 0.5
     np.testing.assert_allclose(head.score(signals) - signals.base, expected, rtol=1e-4)
 
 
