@@ -156,8 +156,8 @@ def draw(figures: Figures) -> None:
         axis.set_xticks(range(len(regimes)), list(regimes), rotation=30)
         axis.set_title(title)
     axes[0].set_ylabel("R@1, %")
-    axes[0].legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=4, frameon=False)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(DOCS / "quality.png", dpi=110)
 
 
