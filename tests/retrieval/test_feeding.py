@@ -201,9 +201,11 @@ def test_close_ends_the_workers_and_forgets_the_memory(feed: WorkerFeed, finishe
     assert not finisher.open
 
 
+# Where the tests run in the background, Ctrl-C comes ignored to everything that they start.
 ORPHANS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.retrieval.test_feeding import NumpyFinisher
 from mmsearch.retrieval.feeding import WorkerFeed
 feed = WorkerFeed(Path(sys.argv[1]), NumpyFinisher(None), max_megapixels=1, workers=2)
