@@ -15,7 +15,7 @@ TorchStore = on_device("cpu")
 class FlatStore(DeviceStore):
     """Held by FAISS's flat index, as far as fake_faiss is one."""
 
-    can: Collection[Form] = ("flat",)
+    can: Collection[Form] = ("flat",)  # type: ignore[assignment]
 
     def _can(self) -> Collection[Form]:
         return self.can

@@ -23,7 +23,7 @@ from mmsearch.index import device_store, faiss_gpu, torch_exact  # noqa: E402
 from mmsearch.index.catalog import Catalog  # noqa: E402
 from mmsearch.index.device_store import DeviceStore, choose  # noqa: E402
 from mmsearch.index.exact import ExactStore  # noqa: E402
-from mmsearch.index.faiss_store import FaissStore  # noqa: E402
+from mmsearch.index.faiss_store import ROUNDING, FaissStore  # noqa: E402
 from mmsearch.index.indexes import Indexes, store_class  # noqa: E402
 from mmsearch.index.items import Root  # noqa: E402
 from mmsearch.index.torch_exact import TorchScan, products  # noqa: E402
@@ -85,7 +85,7 @@ def test_the_copy_is_made_once_and_then_kept_level(
 ) -> None:
     made: list[int] = []
     fill = DeviceStore._fill
-    monkeypatch.setattr(DeviceStore, "_fill", lambda store: (made.append(len(store)), fill(store))[1])
+    monkeypatch.setattr(DeviceStore, "_fill", lambda store: (made.append(len(store)), fill(store))[1])  # type: ignore[func-returns-value]
     store, oracle = both(store_class, 50)
     assert made == []  # a store that is only filled needs no device
     for step in range(4):
@@ -238,7 +238,7 @@ def test_products_of_a_gpu_lose_no_digit_of_the_query(monkeypatch: pytest.Monkey
     on_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), T=vectors.T)
     found = products(torch.from_numpy(queries), on_gpu)  # type: ignore[arg-type]
     np.testing.assert_allclose(found, queries @ unit(40, dim=512).T, atol=1e-6)
-    assert torch_exact.ROUNDING > 1e-6
+    assert ROUNDING > 1e-6
 
 
 @pytest.mark.parametrize(("dim", "size"), [(512, 64), (768, 96), (640, 64), (384, 48), (240, 24), (256, 32), (7, 1)])
@@ -279,7 +279,7 @@ def no_memory_of_faults() -> Any:
 def test_the_kernel_is_tried_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     done = SimpleNamespace(returncode=0, stdout="", stderr="")
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: (asked.append(command), done)[1])
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: (asked.append(command), done)[1])  # type: ignore[func-returns-value]
     assert [faiss_gpu.fault(1), faiss_gpu.fault(1)] == [None, None]
     assert asked == [[sys.executable, "-m", "mmsearch.index.faiss_gpu", "1"]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -133,19 +132,20 @@ class OnTensors(OnnxEncoder):
 
 
 @pytest.fixture
-def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Library.index takes the way of a GPU."""
     monkeypatch.setattr(registry, "place", lambda name, device: "cuda:0")
     monkeypatch.setattr(registry, "load", lambda name, device: OnTensors(registry.find(name), 1))
     monkeypatch.setattr(torch_feeding, "finisher", lambda place, preprocess: TorchFinisher("cpu", preprocess))
-    return
 
 
 def test_a_library_is_indexed_through_workers(on_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[feeding.WorkerFeed] = []
     start = feeding.WorkerFeed.__init__
     monkeypatch.setattr(
-        feeding.WorkerFeed, "__init__", lambda feed, *a, **k: (made.append(feed), start(feed, *a, **k))[1]
+        feeding.WorkerFeed,
+        "__init__",
+        lambda feed, *a, **k: (made.append(feed), start(feed, *a, **k))[1],  # type: ignore[func-returns-value]
     )
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -61,7 +61,7 @@ def test_what_fitted_is_known_to_the_next_encoder_of_the_model() -> None:
     assert Halving(Cramped(room=3), 16, "cuda:0", ("cuda:1", *name[1:])).size == 16
 
 
-class Doubled(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+class Doubled(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
     def forward(self, x: Any) -> Any:
         return 2 * x.float()
 
@@ -79,7 +79,7 @@ def test_a_tower_runs_one_call_at_a_time() -> None:
     inside, most = 0, 0
     entered = threading.Event()
 
-    class Watched(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    class Watched(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
         def forward(self, x: Any) -> Any:
             nonlocal inside, most
             inside += 1
@@ -121,7 +121,7 @@ def test_another_way_is_taken_only_where_it_is_surely_quicker(
 def test_a_quicker_way_with_other_rows_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     ways = {"eager": Doubled(), "graph": lambda x: 3 * x}
     monkeypatch.setattr(torch_towers, "timed", lambda run, inputs: 1.0 if run is ways["eager"] else 0.1)
-    assert quickest(ways, torch.ones(2, 2)) is ways["eager"]
+    assert quickest(ways, torch.ones(2, 2)) is ways["eager"]  # type: ignore[arg-type]
 
 
 def test_a_module_that_cannot_be_captured_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +131,12 @@ def test_a_module_that_cannot_be_captured_runs_as_it_is(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch_towers, "Graphed", refuse)
     module = Doubled()
     for wanted in ("auto", "graph", "eager"):
-        assert chosen(wanted, module, torch.ones(2, 2)) is module  # type: ignore[arg-type]
+        assert chosen(wanted, module, torch.ones(2, 2)) is module
 
 
 def test_only_full_batches_are_tried_as_a_graph_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[int, ...]] = []
-    monkeypatch.setattr(torch_towers, "chosen", lambda way, module, inputs: (tried.append(inputs.shape), module)[1])
+    monkeypatch.setattr(torch_towers, "chosen", lambda way, module, inputs: (tried.append(inputs.shape), module)[1])  # type: ignore[func-returns-value]
     tower = Tower(Doubled(), "cpu")
     tower._graphed = 4
     for rows in (3, 4, 4, 1):
@@ -163,7 +163,7 @@ def test_shares_are_even_and_in_order_and_few_rows_stay_on_one_device() -> None:
     made: list[Numbered] = []
 
     def maker(number: int) -> Any:
-        return lambda: (made.append(Numbered(number)), made[-1])[1]
+        return lambda: (made.append(Numbered(number)), made[-1])[1]  # type: ignore[func-returns-value]
 
     card: Any = None
     several = SpreadEncoder(card, [maker(0), maker(1), maker(2)])
@@ -179,7 +179,7 @@ def test_shares_are_even_and_in_order_and_few_rows_stay_on_one_device() -> None:
 
 
 def test_an_error_on_one_device_is_the_caller_s() -> None:
-    several = SpreadEncoder(None, [lambda: Numbered(0)])  # type: ignore[arg-type, list-item]
+    several = SpreadEncoder(None, [lambda: Numbered(0)])  # type: ignore[arg-type, list-item, return-value, unused-ignore]
     with pytest.raises(ValueError, match="could not convert"):
         several.texts(["no number"])
     several.close()
