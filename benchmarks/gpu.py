@@ -44,7 +44,7 @@ def main() -> None:
         except Exception as error:  # the other parts are worth having all the same
             traceback.print_exc()
             figures[name] = {"failed": f"{type(error).__name__}: {error}"}
-        figures[name]["part_took_s"] = round(time.monotonic() - begun, 1)
+        figures[name]["part_took_s"] = round(time.monotonic() - begun, 3)
         print(name, json.dumps(figures[name]), flush=True)
         if not want.quick:
             print(record("gpu", figures, seed=want.seed, repeats=run.sizes.repeats))
