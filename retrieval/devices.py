@@ -22,7 +22,7 @@ State = Literal["ok", "missing", "broken"]
 # One of these is there wherever an NVIDIA driver is loaded; /dev/dxg is the one of Windows' Linux.
 _DRIVER_FILES = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
 _NEEDED = ("numpy", "faiss-cpu", "onnxruntime", "tokenizers", "pillow", "pillow-heif", "sqlalchemy")
-_OPTIONAL = {"torch": "gpu", "faiss-gpu-cuvs": "gpu", "open_clip_torch": "open-clip", "onnx": "open-clip"}
+_OPTIONAL = {"torch": "gpu", "faiss-gpu-cuvs": "faiss-gpu", "open_clip_torch": "open-clip", "onnx": "open-clip"}
 
 
 class Finding(NamedTuple):
