@@ -4,10 +4,10 @@
     python benchmarks/looking.py --judged FILE [--model NAME]
 
 DIR is laid out as for towers.py, with coco-photos/ and imagenet-samples/ besides. The first form indexes the photos
-together (of Flickr8k the split `dev`, of everyday/ the held-out tenth, of the others all), asks queries.txt, and
-writes FOLDER/sheet-N.png, ten queries each, and FOLDER/to-judge.tsv, a line `query<TAB>fitting<TAB>remark` for each.
-Somebody looks, and fills in how many of the five fit. The second form writes results/looking.json from that file;
-the sheets show other people's photos and are not kept.
+together (of Flickr8k the split `dev`, of everyday/ the held-out tenth, of the others all), numbered, so that none is
+found by the words of its name, asks queries.txt, and writes FOLDER/sheet-N.png, ten queries each, and
+FOLDER/to-judge.tsv, a line `query<TAB>fitting<TAB>remark` for each. Somebody looks, and fills in how many of the five
+fit. The second form writes results/looking.json from that file; the sheets show other people's photos and are not kept.
 """
 
 from __future__ import annotations
@@ -53,10 +53,9 @@ def look(data: Path, sheets: Path, model: str) -> None:
     queries = QUERIES.read_text(encoding="utf-8").splitlines()
     sheets.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
-        for name, path in photos(data):
-            link = Path(work) / "photos" / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path.resolve())
+        (Path(work) / "photos").mkdir()
+        for number, path in enumerate(photos(data)):
+            (Path(work) / "photos" / f"{number}.jpg").symlink_to(path.resolve())
         with Library.open(Path(work) / "library", model=model) as library:
             print(library.index([Path(work) / "photos"]))
             answers = [[Path(hit.path) for hit in hits] for hits in library.query_many(queries, k=SHOWN)]
@@ -66,16 +65,12 @@ def look(data: Path, sheets: Path, model: str) -> None:
     (sheets / "to-judge.tsv").write_text("".join(f"{query}\t\t\n" for query in queries), encoding="utf-8")
 
 
-def photos(data: Path) -> Iterator[tuple[str, Path]]:
-    """A name for the folder to index, and the file, of every photo that is looked through."""
-    for photo in dev_set(data / "flickr8k", "flickr8k"):
-        yield f"flickr8k/{photo.key}", Path(photo.path)
-    for photo in everyday(data / "everyday"):
-        if photo.split == "held":
-            yield f"everyday/{photo.key}", Path(photo.path)
+def photos(data: Path) -> Iterator[Path]:
+    """Every photo that is looked through."""
+    yield from (Path(photo.path) for photo in dev_set(data / "flickr8k", "flickr8k"))
+    yield from (Path(photo.path) for photo in everyday(data / "everyday") if photo.split == "held")
     for name in ("coco-photos", "imagenet-samples"):
-        for path in sorted((data / name).rglob("*.jpg")):
-            yield f"{name}/{path.name}", path
+        yield from sorted((data / name).rglob("*.jpg"))
 
 
 def sheet(queries: Sequence[str], answers: Sequence[Sequence[Path]]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Write the measured part of docs/model-card.md anew from results/towers.json.
+"""Write the marked parts of docs/model-card.md anew from results/towers.json and results/looking.json.
 
 python benchmarks/model_card.py
 """
@@ -11,15 +11,18 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CARD = ROOT / "docs" / "model-card.md"
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
+HEAD = ("query", "fit", "remark")
 
 
 def main() -> None:
-    result = json.loads((ROOT / "benchmarks" / "results" / "towers.json").read_text(encoding="utf-8"))
     text = CARD.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    CARD.write_text(before + BEGIN + measured(result) + END + after, encoding="utf-8")
+    for mark, name, written in (("measured", "towers", measured), ("looked", "looking", looked)):
+        begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
+        result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + written(result) + end + after
+    CARD.write_text(text, encoding="utf-8")
 
 
 def measured(result: dict[str, Any]) -> str:
@@ -37,6 +40,18 @@ def measured(result: dict[str, Any]) -> str:
         table("Size", [("file", "bytes"), *figures["size_bytes"].items()]),
     ]
     return "\n".join(parts)
+
+
+def looked(result: dict[str, Any]) -> str:
+    """What somebody saw, query by query."""
+    figures = result["figures"]
+    rows = [(row["query"], row["fitting"], row["remark"]) for row in figures["judged"]]
+    summary = (
+        f"Of {len(rows)} queries {figures['good']} are answered well (4 or 5 of five fit), {figures['mixed']} in part "
+        f"(2 or 3), {figures['failed']} badly; {100 * figures['fitting_of_all']:.1f} % of all answers fit. "
+        f"Kept by {how(result)}.\n"
+    )
+    return "\n".join([summary, table("Free-form queries: how many of the first five fit", [HEAD, *rows])])
 
 
 def how(taken: dict[str, Any]) -> str:
