@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import AsJson, Device
+from mmsearch.cli.options import AsJson, Device, PhotosBeside, Seed
 from mmsearch.cli.output import Record, emit, json_line, note, show
 from mmsearch.cli.progress import skip_line
 
@@ -27,16 +27,7 @@ def evaluate(
             help="Photos and what they show: path,caption, as for `mmsearch index`; best with several captions each.",
         ),
     ],
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            help="Where to look for the photos, besides the folder of FILE.csv.",
-            show_default=False,
-        ),
-    ] = None,
+    photos: PhotosBeside = None,
     regime: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,7 +48,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="Where to keep the vectors for the next time.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="What chance begins with.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -67,15 +58,13 @@ def evaluate(
     another caption, an audio caption, a mixture, or a mixture in which a fifth of the captions are wrong. Compares
     the plain cosine of the best view with mmsearch's ranking; intervals are of 95 %. Nothing is indexed.
     """
-    import os
-
     from mmsearch.retrieval.encoders import registry
     from mmsearch.retrieval.evaluation.judging import judge
     from mmsearch.retrieval.evaluation.remembering import Remembering
     from mmsearch.retrieval.fusion.heads import shipped
     from mmsearch.retrieval.scopes import absolute
 
-    chosen = model or os.environ.get("MMSEARCH_MODEL") or registry.BUNDLED
+    chosen = registry.chosen(model)
     with closing(Remembering(registry.load(chosen, device=device), cache)) as encoder:
         verdicts = judge(
             absolute(captions),
@@ -127,4 +116,4 @@ def _percent(mean: float, around: Interval | Comparison) -> str:
     >>> _percent(0.104, Interval(0.104, -0.0001, 0.129))
     '10.4 [0.0, 12.9]'
     """
-    return f"{100 * mean:.1f} [{100 * around.low:.1f}, {100 * around.high:.1f}]".replace("-0.0", "0.0")
+    return f"{100 * mean:z.1f} [{100 * around.low:z.1f}, {100 * around.high:z.1f}]"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import AsJson, LibraryFolder, existing_library
+from mmsearch.cli.options import AsJson, LibraryFolder, Seed, existing_library
 from mmsearch.cli.output import Record, emit, json_line, note, show
 from mmsearch.cli.progress import stepping
 from mmsearch.index.errors import UsageError
@@ -41,7 +41,7 @@ def train_head(
         str | None,
         typer.Option(metavar="NEW", help="What to call it. Without it: feedback, or captions.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="What chance begins with.")] = 0,
+    seed: Seed = 0,
     library: LibraryFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -119,15 +119,11 @@ def _check_source(from_feedback: bool, captions: Path | None) -> None:
 def summary(done: Trial) -> str:
     """What training came to, in one line, nDCG in percent and the 95 % interval of the difference."""
     values = (done.before, done.after, done.comparison.difference, done.comparison.low, done.comparison.high)
-    before, after, difference, low, high = map(_percent, values)
+    before, after, difference, low, high = (f"{100 * value:z.1f}" for value in values)
     gain = f"held-out nDCG@10 {before} -> {after} %, difference {difference} [{low}, {high}]"
     if done.name is not None:
         return f"{gain}: {done.name} answers from now on"
-    return f"{gain}: {_percent(-done.comparison.low)} short of surely better, so nothing was changed"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}".replace("-0.0", "0.0")
+    return f"{gain}: {-100 * done.comparison.low:z.1f} short of surely better, so nothing was changed"
 
 
 def trial_record(done: Trial) -> Record:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import AsJson, Device
+from mmsearch.cli.options import AsJson, Device, PhotosBeside, Seed
 from mmsearch.cli.output import Record, emit, json_line, note, show
 from mmsearch.cli.progress import skip_line
 
@@ -86,18 +86,9 @@ def adapt_model(
             metavar="NEW", help="What to call it. Without it, a name made from the model's own.", show_default=False
         ),
     ] = None,
-    photos: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            exists=True,
-            file_okay=False,
-            help="Where to look for the photos, besides the folder of FILE.csv.",
-            show_default=False,
-        ),
-    ] = None,
+    photos: PhotosBeside = None,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many passes over the photos.")] = 60,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="What chance begins with.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -77,6 +77,18 @@ Device = Annotated[
     ),
 ]
 
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="What chance begins with.")]
+PhotosBeside = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Where to look for the photos, besides the folder of FILE.csv.",
+        show_default=False,
+    ),
+]
+
 Count = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many answers.")]
 Offset = Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the first N answers.")]
 Kinds = Annotated[

@@ -94,7 +94,7 @@ class Library:
         catalog = Catalog.open(path / CATALOG_NAME, create=create)
         try:
             stored = catalog.meta("model")
-            name = _known_by(model or os.environ.get("MMSEARCH_MODEL") or stored or registry.BUNDLED)
+            name = _known_by(registry.chosen(model, stored))
             card = registry.card(name)
             if device != "auto":
                 device = registry.place(name, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from contextlib import closing
@@ -77,7 +76,7 @@ def adapt(
     DeviceUnavailable, and UsageError where the name is taken.
     """
     started = time.monotonic()
-    chosen = model or os.environ.get("MMSEARCH_MODEL") or registry.BUNDLED
+    chosen = registry.chosen(model)
     base = model_directory.read(registry.find(chosen))
     target = _target(name, base.path)
     skipped: list[Skipped] = []
@@ -121,7 +120,7 @@ def gain(verdict: Verdict) -> str:
     'held-out R@10 52.1 -> 52.9 %, difference 0.8 [-0.4, 2.1]'
     """
     before, after, difference, low, high = (
-        f"{100 * value:.1f}".replace("-0.0", "0.0")
+        f"{100 * value:z.1f}"
         for value in (verdict.before, verdict.after, verdict.difference, verdict.low, verdict.high)
     )
     return f"held-out R@10 {before} -> {after} %, difference {difference} [{low}, {high}]"

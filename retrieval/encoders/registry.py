@@ -23,8 +23,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 def models_directory() -> Path:
     """Where added models are kept: MMSEARCH_MODELS, or `models` in the user's data directory."""
-    if chosen := os.environ.get("MMSEARCH_MODELS"):
-        return Path(chosen)
+    if named := os.environ.get("MMSEARCH_MODELS"):
+        return Path(named)
     return user_data_path("mmsearch") / "models"
 
 
@@ -45,6 +45,11 @@ def find(name: str) -> Path:
     if (Path(name) / model_directory.MANIFEST).is_file():
         return Path(name)
     raise ModelNotFound(name=name, known=[path.name for path in [_bundled(), *_added()]])
+
+
+def chosen(name: str | None, otherwise: str | None = None) -> str:
+    """The model that is meant: name, else MMSEARCH_MODEL, else otherwise, else the bundled one."""
+    return name or os.environ.get("MMSEARCH_MODEL") or otherwise or BUNDLED
 
 
 def card(name: str) -> ModelCard:
@@ -78,24 +83,24 @@ def place(name: str, device: str) -> str:
     model = model_directory.read(find(name))
     if device == "auto" and model.checkpoint is None:
         return "cpu"
-    chosen = devices.choose(device)
-    if chosen != "cpu" and model.checkpoint is None:
+    where = devices.choose(device)
+    if where != "cpu" and model.checkpoint is None:
         raise DeviceUnavailable(device=device, reason=f"the model {name} has no torch weights, only ONNX")
-    return chosen
+    return where
 
 
 def load(name: str, *, device: str = "auto", threads: int | None = None) -> Encoder:
     """The encoder of the model of that name, where `place` says: torch on each GPU, else ONNX Runtime."""
-    chosen = place(name, device)
-    if chosen == "cpu":
+    where = place(name, device)
+    if where == "cpu":
         from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
 
         return OnnxEncoder(find(name), threads)
     from mmsearch.retrieval.encoders.torch_encoder import TorchEncoder
 
-    places = chosen.split(",")
+    places = where.split(",")
     if len(places) == 1:
-        return TorchEncoder(find(name), chosen)
+        return TorchEncoder(find(name), where)
     from mmsearch.retrieval.encoders.spread_encoder import SpreadEncoder
 
     return SpreadEncoder(card(name), [partial(TorchEncoder, find(name), each) for each in places])

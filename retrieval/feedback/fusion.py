@@ -14,10 +14,10 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.encoders.base import Encoder
-from mmsearch.retrieval.evaluation.examples import collect, ranked
+from mmsearch.retrieval.evaluation.examples import collect, head_scores, ranked
 from mmsearch.retrieval.feedback import judged
 from mmsearch.retrieval.feedback.heads import DEFAULT, Heads
-from mmsearch.retrieval.feedback.training import OnStep, Trial, all_scores, fitter, ndcg, train, with_unseen
+from mmsearch.retrieval.feedback.training import OnStep, Trial, fitter, ndcg, train, with_unseen
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, LACKING, VIEW_SIGNALS
 from mmsearch.retrieval.metrics import Interval, interval, mrr, recall_at
@@ -83,14 +83,14 @@ class UserFusion:
     ) -> Figures:
         """How well the head in use answers. One that was trained on these very queries is flattered."""
         examples, _ = self._judged(captions, 0, on_step)
-        return _figures(self.in_use, examples, all_scores(self._heads.current(), examples))
+        return _figures(self.in_use, examples, head_scores(self._heads.current(), examples))
 
     def compare(
         self, captions: Path | str | None = None, *, on_step: OnStep = lambda step, done, total: None
     ) -> list[Figures]:
         """How well every head answers, and every signal alone, the heads first. Heads are flattered as in evaluate."""
         examples, _ = self._judged(captions, 0, on_step)
-        by_head = {name: all_scores(head, examples) for name, head in self._heads.usable()}
+        by_head = {name: head_scores(head, examples) for name, head in self._heads.usable()}
         return [_figures(name, examples, scores) for name, scores in (by_head | _signals(examples)).items()]
 
     def use(self, name: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.errors import MissingExtra
-from mmsearch.retrieval.evaluation.examples import choose, ranked
+from mmsearch.retrieval.evaluation.examples import choose, head_scores, ranked
 from mmsearch.retrieval.feedback.heads import DEFAULT, Heads
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
@@ -22,7 +22,6 @@ from mmsearch.retrieval.metrics import Comparison, compare, ndcg_at
 K = 10  # nDCG is taken of so many answers
 _SEEN = 10  # so many of the best answers may be right though nobody said so
 PARTS = 5
-_AT_ONCE = 256  # queries scored together
 
 # Close to the shipped head: few queries are to bend it, not to make it anew.
 OPTIONS = Options(epochs=40, patience=6, batch=16, rate=2e-3, decay=5.0, drop=0.0, drop_captions=0.0, hold=0.2)
@@ -82,12 +81,12 @@ def train(
     shipped = heads.load(DEFAULT)
     learn = partial(fit, type(shipped), options=replace(OPTIONS, seed=seed), start=shipped)
     part_of = _parts(examples, seed)
-    before, after = ndcg(examples, all_scores(shipped, examples)), np.zeros(len(examples))
+    before, after = ndcg(examples, head_scores(shipped, examples)), np.zeros(len(examples))
     for part in range(PARTS):
         on_step("learning", part, PARTS + 1)
         held_out = choose(examples, part_of == part)
         learned = learn(choose(examples, part_of != part))
-        after[part_of == part] = ndcg(held_out, all_scores(learned, held_out))
+        after[part_of == part] = ndcg(held_out, head_scores(learned, held_out))
     comparison = compare(before, after, examples.group.tolist())
     on_step("learning", PARTS, PARTS + 1)
     if comparison.is_better:
@@ -105,7 +104,7 @@ def with_unseen(examples: Examples, head: Head) -> Examples:
     looked at has to stay below.
     """
     every = examples.present.any(axis=-1)  # (N, C)
-    scores = np.where(every, all_scores(head, examples), -np.inf)
+    scores = np.where(every, head_scores(head, examples), -np.inf)
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
     return replace(examples, valid=examples.valid | (every & (rank >= _SEEN)))
 
@@ -113,13 +112,6 @@ def with_unseen(examples: Examples, head: Head) -> Examples:
 def ndcg(examples: Examples, scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N,) nDCG@10 of each query by the scores (N, C) of its candidates."""
     return ndcg_at(ranked(examples, scores), examples.wanted.astype(np.int64), K)
-
-
-def all_scores(head: Head, examples: Examples) -> NDArray[np.float64]:
-    """(N, C) the score of every candidate of every query."""
-    places = np.arange(len(examples))
-    parts = [places[start : start + _AT_ONCE] for start in range(0, len(places), _AT_ONCE)]
-    return np.concatenate([head.score(examples.signals(part, vectors=head.uses_vectors)) for part in parts])
 
 
 def _parts(examples: Examples, seed: int) -> NDArray[np.int64]:

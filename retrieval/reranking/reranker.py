@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -55,7 +54,7 @@ class Reranker:
 
         Raises ModelNotFound, ModelInvalid, DeviceUnavailable and HeadInvalid.
         """
-        name = model or os.environ.get("MMSEARCH_MODEL") or registry.BUNDLED
+        name = registry.chosen(model)
         self._head = shipped() if head is None else load(Path(head))
         self._encoder = registry.load(name, device=device)
         self.card = self._encoder.card

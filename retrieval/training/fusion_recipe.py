@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from mmsearch.retrieval.fusion.options import Options
-
-Table = TypeVar("Table")
+from mmsearch.retrieval.training.config import data_root, read_as, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +80,13 @@ class FusionRecipe:
 
 def read_fusion_recipe(path: Path) -> FusionRecipe:
     """Read a recipe; raises ValueError naming the key that is missing or unknown."""
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    missing = {"ship", "seed", "sources", "shard"} - table.keys()
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}")
-    root = os.environ.get("MMSEARCH_DATA") or table.get("root") or "."
+    table = read_table(path, {"ship", "seed", "sources", "shard"})
     return FusionRecipe(
         ship=table["ship"],
         seed=table["seed"],
-        root=(path.parent / root).resolve(),
-        sources=_of(Sources, table["sources"], path),
-        estranged=_of(Estranged, table.get("estranged", {}), path),
-        shards=tuple(_of(Shard, each, path) for each in table["shard"]),
-        options={kind: _of(Options, each, path) for kind, each in table.get("options", {}).items()},
+        root=data_root(table, path),
+        sources=read_as(Sources, table["sources"], path),
+        estranged=read_as(Estranged, table.get("estranged", {}), path),
+        shards=tuple(read_as(Shard, each, path) for each in table["shard"]),
+        options={kind: read_as(Options, each, path) for kind, each in table.get("options", {}).items()},
     )
-
-
-def _of(kind: type[Table], values: dict[str, Any], path: Path) -> Table:
-    """The values of one table of the file as a dataclass."""
-    unknown = values.keys() - {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    if unknown:
-        raise ValueError(f"{path}: unknown key {', '.join(sorted(unknown))}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

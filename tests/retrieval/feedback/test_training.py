@@ -9,9 +9,10 @@ import pytest
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS
+from mmsearch.retrieval.evaluation.examples import head_scores
 from mmsearch.retrieval.feedback import heads as home
 from mmsearch.retrieval.feedback.heads import Heads
-from mmsearch.retrieval.feedback.training import PARTS, Trial, all_scores, ndcg, train, with_unseen
+from mmsearch.retrieval.feedback.training import PARTS, Trial, ndcg, train, with_unseen
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.heads.weighted import Weighted
@@ -88,7 +89,7 @@ def test_a_head_that_is_surely_better_answers_from_now_on(heads: Heads) -> None:
     assert done.before < 0.9
     assert done.comparison.difference == pytest.approx(1 - done.before)
     assert heads.in_use() == "mine"
-    assert ndcg(examples(60), all_scores(heads.current(), examples(60))).mean() == 1
+    assert ndcg(examples(60), head_scores(heads.current(), examples(60))).mean() == 1
 
 
 @pytest.mark.parametrize("weight", [0.0, -10.0])
