@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from record import record
+from timing import interleaved, quietly
 
 PROJECT = Path(__file__).parents[1]
 
@@ -71,30 +69,14 @@ def measure(programs: Path, library: Path, photos: Path, repeats: int) -> dict[s
         "import_numpy": [python, "-c", "import numpy"],
         "python": [python, "-c", ""],
     }
-    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(repeats):
-        for name, command in commands.items():
-            runs[name].append(timed(command))
-    over_numpy = [query[0] / numpy[0] for query, numpy in zip(runs["query"], runs["import_numpy"], strict=True)]
+    ask = partial(quietly, MMSEARCH_MODEL="bundled")
+    times = interleaved({name: partial(ask, command) for name, command in commands.items()}, repeats)
     return {
         "index": report,
-        "wall_ms": {name: round(1000 * statistics.median(wall for wall, _ in each)) for name, each in runs.items()},
-        "cpu_ms": {name: round(1000 * statistics.median(cpu for _, cpu in each)) for name, each in runs.items()},
-        "query_over_import_numpy": round(statistics.median(over_numpy), 2),
-        "cpu_query_over_import_numpy": round(
-            statistics.median(q[1] / n[1] for q, n in zip(runs["query"], runs["import_numpy"], strict=True)), 2
-        ),
+        **times.figures(digits=0),
+        "query_over_import_numpy": round(times.ratio("query", "import_numpy"), 2),
+        "cpu_query_over_import_numpy": round(times.cpu_ratio("query", "import_numpy"), 2),
     }
-
-
-def timed(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of one process."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"MMSEARCH_MODEL": "bundled"})
-    wall = time.perf_counter() - started
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import Stemmer
 from captions import dev_captions
 from numpy.typing import NDArray
 from record import record
+from timing import timed
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.lexicon import Lexicon, bm25, query_words
@@ -74,14 +75,16 @@ def speed(texts: Sequence[str], queries: Sequence[str]) -> dict[str, dict[str, f
         figures: dict[str, dict[str, float]] = {}
         engines: dict[str, Search] = {}
         for name, open_ in openers(Path(work)).items():
-            began = time.process_time()
-            engines[name] = open_()
-            engines[name](queries[0])
-            figures[name] = {"cold": round(1e3 * (time.process_time() - began), 1)}
+
+            def first(name: str = name, open_: Callable[[], Search] = open_) -> None:
+                engines[name] = open_()
+                engines[name](queries[0])
+
+            figures[name] = {"cold": round(1e3 * timed(first)[1], 1)}
         for turn in ("warm", "again"):
-            taken = {name: [milliseconds(search, query) for query in queries[1:]] for name, search in engines.items()}
-            for name, each in taken.items():
-                figures[name][turn] = round(float(np.median(each)), 2)
+            for name, search in engines.items():
+                taken_ms = [1e3 * timed(partial(search, query))[1] for query in queries[1:]]
+                figures[name][turn] = round(float(np.median(taken_ms)), 2)
     return figures
 
 
@@ -166,13 +169,6 @@ def texts_like(captions: Sequence[str], size: int) -> list[str]:
         one, other = (captions[at].split() for at in draw.integers(0, len(captions), 2))
         texts.append(" ".join(one[: len(one) // 2] + other[len(other) // 2 :]))
     return texts
-
-
-def milliseconds(search: Search, query: str) -> float:
-    """The processor time that a search takes."""
-    began = time.process_time()
-    search(query)
-    return 1e3 * (time.process_time() - began)
 
 
 if __name__ == "__main__":

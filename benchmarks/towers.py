@@ -18,7 +18,6 @@ import importlib.util
 import io
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from record import RESULTS, amend, record
+from timing import timed
 
 from mmsearch.retrieval.encoders.onnx_encoder import OnnxEncoder
 from mmsearch.retrieval.training.corpus import PROMPT, plain
@@ -268,17 +268,11 @@ def speed(model: Path, photos: list[Photo], side: int, repeats: int = 5) -> dict
         encoder = OnnxEncoder(model, threads=threads)
         encoder.images(shown[:16])
         encoder.texts(texts[:1])
-        per_photo = min(seconds(lambda e=encoder: e.images(shown)) for _ in range(repeats)) / len(shown)
-        per_text = min(seconds(lambda e=encoder: [e.texts([t]) for t in texts]) for _ in range(repeats)) / len(texts)
+        per_photo = min(timed(lambda e=encoder: e.images(shown))[0] for _ in range(repeats)) / len(shown)
+        per_text = min(timed(lambda e=encoder: [e.texts([t]) for t in texts])[0] for _ in range(repeats)) / len(texts)
         out[f"photos_per_s_{threads}_threads"] = round(1 / per_photo, 1)
         out[f"ms_per_text_{threads}_threads"] = round(1000 * per_text, 2)
     return out
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
 
 
 if __name__ == "__main__":
