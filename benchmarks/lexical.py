@@ -133,10 +133,10 @@ def fts5(catalog: Catalog) -> Search:
     def search(query: str) -> NDArray[np.int64]:
         wanted = " OR ".join(f'"{word}"' for word in query_words(query))
         with catalog._reading() as connection:
-            found = connection.exec_driver_sql(
+            found = connection.execute(
                 f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rank LIMIT {DEPTH}", (wanted,)
             )
-            return np.array(found.scalars().all(), np.int64) - 1
+            return np.array([id_ for (id_,) in found.fetchall()], np.int64) - 1
 
     return search
 

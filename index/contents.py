@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    Select,
     Table,
     bindparam,
     delete,
-    false,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from mmsearch.index import schema
-from mmsearch.index.items import Item, Known, NewFailure, NewItem, NewRow, Root
-from mmsearch.index.roots import Roots, read_roots
+from mmsearch.index.addresses import read_path
+from mmsearch.index.items import Known, NewFailure, NewItem, NewRow
+from mmsearch.index.roots import Roots
+from mmsearch.index.rows import listed
 
 # What an item is marked with when its vectors are to be made again: no file looks like that.
 UNEMBEDDED_DIGEST = ""
@@ -42,20 +39,13 @@ class Contents(Roots):
 
     def known(self, root_id: int) -> dict[str, Known]:
         """What the catalogue remembers of every path below a root, items and failures alike."""
-        items, failures = schema.items.c, schema.failures.c
+        items = "SELECT path, id, size_bytes, mtime_ns, companions, digest FROM items WHERE root_id = ?"
+        failures = "SELECT path, NULL, size_bytes, mtime_ns, companions, NULL FROM failures WHERE root_id = ?"
         with self._reading() as connection:
-            stored = connection.execute(
-                select(items.path, items.id, items.size_bytes, items.mtime_ns, items.companions, items.digest).where(
-                    items.root_id == root_id
-                )
-            ).all()
-            failed = connection.execute(
-                select(failures.path, failures.size_bytes, failures.mtime_ns, failures.companions).where(
-                    failures.root_id == root_id
-                )
-            ).all()
-        known = {path: Known(None, size, mtime, key, None) for path, size, mtime, key in failed}
-        return known | {path: Known(*rest) for path, *rest in stored}
+            stored = connection.execute(items, (root_id,)).fetchall()
+            failed = connection.execute(failures, (root_id,)).fetchall()
+        known = {read_path(path): Known(*rest) for path, *rest in failed}
+        return known | {read_path(path): Known(*rest) for path, *rest in stored}
 
     def record(self, items: Sequence[NewItem], failures: Sequence[NewFailure] = ()) -> None:
         """Store items with their rows, and failures, in place of what their paths held; all or nothing."""
@@ -94,56 +84,11 @@ class Contents(Roots):
             connection.execute(delete(schema.rows))
             connection.execute(update(schema.items).values(digest=UNEMBEDDED_DIGEST, mtime_ns=_UNEMBEDDED_MTIME_NS))
 
-    def item_at(self, path: Path) -> Item | None:
-        """The item of the file at an absolute path."""
-        found = self.items_under(path)
-        return found[0] if found and found[0].path == path else None
-
-    def items_under(self, path: Path) -> list[Item]:
-        """The items at and below an absolute path, by path."""
-        with self._reading() as connection:
-            found = connection.execute(select_items().where(_below(path, read_roots(connection)))).mappings()
-            return sorted(map(item_of, found), key=lambda item: item.path)
-
 
 def among(column: ColumnElement[Any], values: Collection[int] | Collection[str]) -> ColumnElement[bool]:
     """Whether a column is one of many values, of any number: they travel as one parameter."""
-    listed = func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(select(listed.c.value))
-
-
-def select_items() -> Select[Any]:
-    """A query for items in the shape that item_of takes."""
-    root_path = schema.roots.c.path.label("root_path")
-    return select(schema.items, root_path).select_from(schema.items.join(schema.roots))
-
-
-def item_of(row: Mapping[Any, Any]) -> Item:
-    """The item of one row of select_items."""
-    return Item(
-        id=row["id"],
-        path=Path(row["root_path"], row["path"]),
-        kind=row["kind"],
-        size_bytes=row["size_bytes"],
-        mtime_ns=row["mtime_ns"],
-        digest=row["digest"],
-        taken_at=row["taken_at"],
-        metadata=row["metadata"],
-    )
-
-
-def _below(path: Path, roots: Iterable[Root]) -> ColumnElement[bool]:
-    items = schema.items.c
-    chosen: list[ColumnElement[bool]] = [false()]
-    for root in roots:
-        if root.path.is_relative_to(path):
-            chosen.append(items.root_id == root.id)
-        elif path.is_relative_to(root.path):
-            relative = path.relative_to(root.path).as_posix()
-            # "0" is the character after "/": what is between the two is what starts with "relative/".
-            inside = (items.path > f"{relative}/") & (items.path < f"{relative}0")
-            chosen.append((items.root_id == root.id) & ((items.path == relative) | inside))
-    return or_(*chosen)
+    each = func.json_each(listed(values)).table_valued("value")
+    return column.in_(select(each.c.value))
 
 
 def _at(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

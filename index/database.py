@@ -1,42 +1,26 @@
-"""The SQLite file under the catalogue: how it is opened, what a transaction is, what its errors mean."""
+"""The catalogue's file for those who write to it: how it is made, and what a transaction is."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any, Self, cast
 
-from sqlalchemy import Connection, Engine, ExceptionContext, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
-from mmsearch.index import schema
-from mmsearch.index.errors import LibraryBusy, LibraryDamaged, LibraryNotFound
-
-BUSY_TIMEOUT_S = 30.0
-
-# What SQLite says, in the words of the operating system, which callers know how to handle.
-_OS_ERRORS = {
-    "SQLITE_FULL": errno.ENOSPC,
-    "SQLITE_IOERR": errno.EIO,
-    "SQLITE_READONLY": errno.EROFS,
-    "SQLITE_CANTOPEN": errno.EACCES,
-    "SQLITE_PERM": errno.EACCES,
-}
+from mmsearch.index import migrations, schema
+from mmsearch.index.errors import LibraryNotFound
+from mmsearch.index.sqlite_file import SqliteFile, connect, raise_known, translated
 
 
-class Database:
-    """A catalogue file and its transactions.
+class Database(SqliteFile):
+    """A catalogue file and the transactions that write to it."""
 
-    Usable from many threads: each transaction has a connection of its own.
-    """
-
-    def __init__(self, engine: Engine, path: Path) -> None:
-        self.path = path
-        self._engine = engine
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._engine = _engine(path)
 
     @classmethod
     def open(cls, path: Path, create: bool = True) -> Self:
@@ -46,7 +30,10 @@ class Database:
         """
         if not create and not path.exists():
             raise LibraryNotFound(path=path.parent)
-        database = cls(_engine(path, create), path)
+        if not path.exists():
+            with translated(path):
+                connect(path, create=True).close()
+        database = cls(path)
         try:
             database._prepare(create)
         except BaseException:
@@ -56,32 +43,28 @@ class Database:
 
     def _prepare(self, create: bool) -> None:
         with self._reading() as connection:
-            found = schema.stored_version(connection, self.path)
+            found = migrations.stored_version(connection, self.path)
         if found is None and not create:
             raise LibraryNotFound(path=self.path.parent)
         if found is None:
             # Readers go on while a writer writes. The file remembers this mode.
             self._alone("PRAGMA journal_mode = WAL")
-        if found != schema.known_version():
+        if found != migrations.known_version():
             with self._writing() as connection:
-                schema.migrate(connection, self.path)
+                found = migrations.stored_version(plain(connection), self.path)
+                schema.migrate(connection, found, self.path)
 
     def close(self) -> None:
         """Close every connection. Closing twice is allowed."""
         self._engine.dispose()
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the catalogue, whatever others write meanwhile."""
-        with self._engine.connect() as connection, connection.begin():
-            yield connection
+        super().close()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that writes: all of it is kept, or nothing. It waits for other writers first."""
         # One that began by reading would fail, without waiting, where another has written in between.
         immediate = self._engine.connect().execution_options(begin="BEGIN IMMEDIATE")
-        with immediate as connection, connection.begin():
+        with translated(self.path), immediate as connection, connection.begin():
             yield connection
 
     def _alone(self, statement: str) -> list[Any]:
@@ -91,35 +74,17 @@ class Database:
             return list(result.first() or ()) if result.returns_rows else []
 
 
-def _engine(path: Path, create: bool) -> Engine:
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(
-            _uri(path, create),
-            uri=True,
-            timeout=BUSY_TIMEOUT_S,
-            check_same_thread=False,
-            isolation_level=None,  # the driver begins nothing by itself; _begin does
-        )
+def plain(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, to ask within a transaction that writes what others ask without one."""
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine("sqlite://", creator=lambda: connect(path), poolclass=QueuePool)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
-    event.listen(engine, "handle_error", lambda context: _translate(context, path))
+    event.listen(engine, "handle_error", lambda context: raise_known(context.original_exception, path))
     return engine
-
-
-def _uri(path: Path, create: bool) -> str:
-    """Where nobody can write, a file is read as it is, without those that SQLite puts beside it."""
-    mode = "rwc" if create else "rw"
-    if path.exists() and not os.access(path.parent, os.W_OK):
-        mode = "ro" if _is_in_use(path) else "ro&immutable=1"
-    return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
-
-
-def _is_in_use(path: Path) -> bool:
-    """Whether commits may lie in the write-ahead log that are not in the file yet."""
-    log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
 
 
 def _configure(connection: sqlite3.Connection, record: object) -> None:
@@ -134,16 +99,3 @@ def _begin(connection: Connection) -> None:
     statement = connection.get_execution_options().get("begin", "BEGIN")
     if statement:
         connection.exec_driver_sql(statement)
-
-
-def _translate(context: ExceptionContext, path: Path) -> None:
-    """Raise what the rest of the package knows in place of the driver's error."""
-    error = context.original_exception
-    # Extended codes read SQLITE_IOERR_WRITE and the like.
-    name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-    if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
-        raise LibraryDamaged(path=path, detail=str(error)) from error
-    if name in ("SQLITE_BUSY", "SQLITE_LOCKED"):
-        raise LibraryBusy(path=path, holder="another process") from error
-    if name in _OS_ERRORS:
-        raise OSError(_OS_ERRORS[name], os.strerror(_OS_ERRORS[name]), str(path)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, update
 
 from mmsearch.index import schema
 from mmsearch.index.database import Database
@@ -19,10 +19,9 @@ class Hubness(Database):
 
         D is 0 where N is.
         """
-        columns = schema.rows.c
-        wanted = select(columns.id, columns.vector).where(columns.hubness.is_(None)).order_by(columns.id).limit(limit)
+        query = "SELECT id, vector FROM rows WHERE hubness IS NULL ORDER BY id LIMIT ?"
         with self._reading() as connection:
-            found = connection.execute(wanted).all()
+            found = connection.execute(query, (limit,)).fetchall()
         ids = np.array([id_ for id_, _ in found], np.int64)
         return ids, unpack(b"".join(blob for _, blob in found)).reshape(len(ids), -1 if found else 0)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.faiss_store import FaissStore
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Lexicon
+from mmsearch.index.reader import Reader
 from mmsearch.index.rows import GravesGone
 from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
 from mmsearch.index.vectors import Neighbours, VectorStore
@@ -52,9 +52,7 @@ class Indexes:
     Usable from many threads, one at a time, and beside another process that indexes.
     """
 
-    def __init__(
-        self, catalog: Catalog, directory: Path, dim: int, store_class: type[VectorStore] = FaissStore
-    ) -> None:
+    def __init__(self, catalog: Reader, directory: Path, dim: int, store_class: type[VectorStore] = FaissStore) -> None:
         self.lexicon = Lexicon(catalog)
         self._catalog = catalog
         self._dim = dim

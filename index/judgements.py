@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Table, delete, exists, insert, select
 
 from mmsearch.index import schema
+from mmsearch.index.addresses import ITEM_TABLES, read_path
 from mmsearch.index.contents import among
-from mmsearch.index.database import Database
+from mmsearch.index.database import Database, plain
 from mmsearch.index.items import Judgement
 
 
@@ -25,7 +27,7 @@ class Judgements(Database):
         items = schema.items.c
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._writing() as connection:
-            earlier = [each for each in _read(connection) if each.query == query]
+            earlier = [each for each in _read(plain(connection)) if each.query == query]
             found = connection.execute(
                 select(items.id, items.root_id, items.path).where(among(items.id, verdicts))
             ).all()
@@ -60,14 +62,15 @@ class Judgements(Database):
             connection.execute(delete(schema.judgements).where(~known[0], ~known[1]))
 
 
-def _read(connection: Connection) -> list[Judgement]:
-    items, columns = schema.items.c, schema.judgements.c
+def _read(connection: sqlite3.Connection) -> list[Judgement]:
     found = connection.execute(
-        select(columns.query, schema.roots.c.path, items.path, items.id, columns.is_good, columns.judged_at)
-        .join_from(schema.judgements, schema.roots)
-        .join(schema.items, (items.root_id == columns.root_id) & (items.path == columns.path))
-    )
-    listed = [Judgement(query, Path(root, path), *rest) for query, root, path, *rest in found]
+        f"SELECT query, roots.path, items.path, items.id, is_good, judged_at FROM {ITEM_TABLES} "
+        "JOIN judgements ON judgements.root_id = items.root_id AND judgements.path = items.path"
+    ).fetchall()
+    listed = [
+        Judgement(query, Path(read_path(root), read_path(path)), item, bool(is_good), judged_at)
+        for query, root, path, item, is_good, judged_at in found
+    ]
     return sorted(listed, key=lambda each: (each.query, each.path))
 
 

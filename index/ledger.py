@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert
 
 from mmsearch.index import schema
+from mmsearch.index.addresses import read_path
 from mmsearch.index.database import Database
 from mmsearch.index.items import Failure, ManifestCaption
 
@@ -17,14 +18,11 @@ class Ledger(Database):
 
     def failures(self) -> list[Failure]:
         """Every file that was passed over, by path."""
-        failures = schema.failures.c
+        tables = "failures JOIN roots ON roots.id = failures.root_id"
+        query = f"SELECT roots.path, failures.path, reason, failed_at FROM {tables}"
         with self._reading() as connection:
-            found = connection.execute(
-                select(schema.roots.c.path, failures.path, failures.reason, failures.failed_at).join_from(
-                    schema.failures, schema.roots
-                )
-            ).all()
-        listed = [Failure(Path(root, path), reason, failed_at) for root, path, reason, failed_at in found]
+            found = connection.execute(query).fetchall()
+        listed = [Failure(Path(read_path(root), read_path(path)), *rest) for root, path, *rest in found]
         return sorted(listed, key=lambda failure: failure.path)
 
     def clear_failures(self, root_id: int, paths: Collection[str] | None = None) -> None:
@@ -52,9 +50,9 @@ class Ledger(Database):
 
     def excludes(self, root_id: int) -> set[str]:
         """The paths below a root that were forgotten on purpose."""
-        excludes = schema.excludes.c
         with self._reading() as connection:
-            return set(connection.scalars(select(excludes.path).where(excludes.root_id == root_id)))
+            found = connection.execute("SELECT path FROM excludes WHERE root_id = ?", (root_id,)).fetchall()
+        return {read_path(path) for (path,) in found}
 
     def set_captions(self, root_id: int, source: str, captions: Iterable[tuple[str, ManifestCaption]]) -> None:
         """Keep the captions that the manifest `source` gives to paths, in place of what it gave before."""
@@ -78,14 +76,11 @@ class Ledger(Database):
 
     def captions(self, root_id: int) -> dict[str, tuple[ManifestCaption, ...]]:
         """The captions that manifests give to paths below a root, by manifest and in its order."""
-        columns = schema.captions.c
+        query = "SELECT path, view, text, start_s, end_s FROM captions WHERE root_id = ? ORDER BY source, id"
         with self._reading() as connection:
-            found = connection.execute(
-                select(columns.path, columns.view, columns.text, columns.start_s, columns.end_s)
-                .where(columns.root_id == root_id)
-                .order_by(columns.source, schema.captions.c.id)
-            )
-            captions: dict[str, tuple[ManifestCaption, ...]] = {}
-            for path, *rest in found:
-                captions[path] = (*captions.get(path, ()), ManifestCaption(*rest))
+            found = connection.execute(query, (root_id,)).fetchall()
+        captions: dict[str, tuple[ManifestCaption, ...]] = {}
+        for stored, *rest in found:
+            path = read_path(stored)
+            captions[path] = (*captions.get(path, ()), ManifestCaption(*rest))
         return captions

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
+from mmsearch.index.reader import Reader
 from mmsearch.index.words import INDEXED, Indexed
 
 _WORD = re.compile(r"[^\W_]+")
@@ -118,7 +118,7 @@ class Lexicon:
     The lists of words asked for lately are kept until the catalogue changes.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Reader) -> None:
         self._catalog = catalog
         self._version = -1
         self._counts: dict[Indexed, int] = {}

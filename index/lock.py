@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mmsearch.index.errors import LibraryBusy
 
 _LOCK_NAME = "index.lock"
@@ -26,6 +24,8 @@ def index_lock(directory: Path, wait_s: float = 0.0) -> Iterator[None]:
     OSError where the directory cannot be written to. The system takes the lock from a process that dies.
     Readers take no lock.
     """
+    from filelock import FileLock, Timeout  # a query takes no lock
+
     directory.mkdir(parents=True, exist_ok=True)
     holder = directory / _HOLDER_NAME
     lock = FileLock(directory / _LOCK_NAME, timeout=wait_s)

@@ -7,23 +7,19 @@ from pathlib import Path
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 
 from mmsearch.index import schema
-from mmsearch.index.database import Database
+from mmsearch.index.addresses import read_roots
+from mmsearch.index.database import Database, plain
 from mmsearch.index.errors import RootNotFound, UsageError
 from mmsearch.index.items import Root
 
 
 class Roots(Database):
-    """The part of the catalogue that holds roots. Paths come absolute and without `..`."""
-
-    def roots(self) -> list[Root]:
-        """All roots, by path."""
-        with self._reading() as connection:
-            return read_roots(connection)
+    """The part of the catalogue that changes roots. Paths come absolute and without `..`."""
 
     def add_root(self, path: Path) -> Root:
         """The root that is path or contains it, else a new one, of which roots inside path become part."""
         with self._writing() as connection:
-            known = read_roots(connection)
+            known = read_roots(plain(connection))
             for root in known:
                 if path.is_relative_to(root.path):
                     return root
@@ -40,7 +36,7 @@ class Roots(Database):
         Raises RootNotFound, and UsageError where new meets another root.
         """
         with self._writing() as connection:
-            known = read_roots(connection)
+            known = read_roots(plain(connection))
             moved = next((root for root in known if root.path == old), None)
             if moved is None:
                 raise RootNotFound(path=old, known=[root.path for root in known])
@@ -57,12 +53,6 @@ class Roots(Database):
         """Remove a root with everything that is known of its files."""
         with self._writing() as connection:
             connection.execute(delete(schema.roots).where(schema.roots.c.id == root_id))
-
-
-def read_roots(connection: Connection) -> list[Root]:
-    """All roots, by path, as a transaction sees them."""
-    found = connection.execute(select(schema.roots.c.id, schema.roots.c.path).order_by(schema.roots.c.path))
-    return [Root(id_, Path(path)) for id_, path in found]
 
 
 def _absorb(connection: Connection, inner: Root, outer: Root) -> None:

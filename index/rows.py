@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+import sqlite3
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, func, literal_column, select
 
-from mmsearch.index import schema
-from mmsearch.index.contents import among, item_of, select_items
-from mmsearch.index.database import Database
+from mmsearch.index.addresses import ITEM_COLUMNS, ITEM_TABLES, item_of, read_path
 from mmsearch.index.errors import LibraryDamaged
 from mmsearch.index.items import VIEWS, ItemFilter, StoredRow, View
+from mmsearch.index.sqlite_file import SqliteFile
 from mmsearch.index.vectors import PADDING_ID
 
 GRAVES_FLOOR_KEY = "graves_floor"
+
+AMONG = "IN (SELECT value FROM json_each(?))"  # whether a column is one of the values that `listed` gives
+
+_COLUMNS = f"rows.id, rows.view, rows.text, rows.start_s, rows.end_s, rows.char_start, rows.char_end, {ITEM_COLUMNS}"
+_TABLES = f"{ITEM_TABLES} JOIN rows ON rows.item_id = items.id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +51,25 @@ class GravesGone(LookupError):
     """Removals that a store has not seen are no longer on record; it must be made anew."""
 
 
-class Rows(Database):
+class Rows(SqliteFile):
     """The part of the catalogue that holds rows."""
 
     def vectors(self, keys: Collection[str]) -> dict[str, NDArray[np.float16]]:
         """The vector (D,) of each content key that is stored."""
-        columns = schema.rows.c
+        # The bare column beside max() is that of the row with the greatest id: SQLite documents it.
+        query = f"SELECT content_key, vector, max(id) FROM rows WHERE content_key {AMONG} GROUP BY content_key"
         with self._reading() as connection:
-            # The bare column beside max() is that of the row with the greatest id: SQLite documents it.
-            found = connection.execute(
-                select(columns.content_key, columns.vector, func.max(columns.id))
-                .where(among(columns.content_key, keys))
-                .group_by(columns.content_key)
-            )
-            return {key: unpack(blob) for key, blob, _ in found}
+            found = connection.execute(query, (listed(keys),)).fetchall()
+        return {key: unpack(blob) for key, blob, _ in found}
 
     def rows_after(self, view: View, row_id: int, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
         """Ids (N,), ascending, and vectors (N, D) of the first `limit` rows of a view beyond row_id.
 
         D is 0 where N is. LibraryDamaged where the vectors are not of one length.
         """
-        columns = schema.rows.c
+        query = "SELECT id, vector FROM rows WHERE view = ? AND id > ? ORDER BY id LIMIT ?"
         with self._reading() as connection:
-            found = connection.execute(
-                select(columns.id, columns.vector)
-                .where(columns.view == view, columns.id > row_id)
-                .order_by(columns.id)
-                .limit(limit)
-            ).all()
+            found = connection.execute(query, (view, row_id, limit)).fetchall()
         blobs = [blob for _, blob in found]
         if len({len(blob) for blob in blobs}) > 1:
             raise LibraryDamaged(path=self.path, detail="it holds vectors of different lengths")
@@ -85,12 +81,11 @@ class Rows(Database):
 
         Numbers are counted over all views. GravesGone where removals after seq are no longer on record.
         """
-        graves = schema.graves.c
         with self._reading() as connection:
             if seq < _graves_floor(connection):
                 raise GravesGone
-            buried = connection.scalars(select(graves.row_id).where(graves.seq > seq, graves.view == view)).all()
-            return np.array(buried, np.int64), _last_number(connection, schema.graves.name)
+            buried = connection.execute("SELECT row_id FROM graves WHERE seq > ? AND view = ?", (seq, view)).fetchall()
+            return _ids(buried), _last_number(connection, "graves")
 
     def graves_floor(self) -> int:
         """The number up to which removals are no longer on record."""
@@ -101,29 +96,28 @@ class Rows(Database):
         """A number that grows whenever rows come or go, so that indexes know when to catch up."""
         # Every new row and every removal takes a number, and numbers are never given twice.
         with self._reading() as connection:
-            return _last_number(connection, schema.rows.name, schema.graves.name)
+            return _last_number(connection, "rows", "graves")
 
     def describe(self, row_ids: Collection[int]) -> dict[int, StoredRow]:
         """What is stored beside the vectors of rows; ids that are not stored are left out."""
-        query = _select_rows().where(among(schema.rows.c.id, row_ids))
+        query = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE rows.id {AMONG}"
         with self._reading() as connection:
-            found = connection.execute(query).mappings()
-            return {row["row_id"]: _stored_row(row) for row in found}
+            found = connection.execute(query, (listed(row_ids),)).fetchall()
+        return {id_: _stored_row(id_, *rest) for id_, *rest in found}
 
     def rows_of(self, item_id: int) -> list[tuple[StoredRow, NDArray[np.float16]]]:
         """The rows of an item with their vectors (D,), by id."""
-        query = _select_rows().add_columns(schema.rows.c.vector).where(schema.rows.c.item_id == item_id)
+        query = f"SELECT rows.vector, {_COLUMNS} FROM {_TABLES} WHERE rows.item_id = ? ORDER BY rows.id"
         with self._reading() as connection:
-            found = connection.execute(query.order_by(schema.rows.c.id)).mappings()
-            return [(_stored_row(row), unpack(row["vector"])) for row in found]
+            found = connection.execute(query, (item_id,)).fetchall()
+        return [(_stored_row(*columns), unpack(vector)) for vector, *columns in found]
 
     def facts(self, row_ids: NDArray[np.int64]) -> RowFacts:
         """What candidates need to know of rows, in the order of row_ids (N,)."""
-        columns = schema.rows.c
-        wanted = select(columns.id, columns.item_id, columns.view, columns.hubness, func.length(columns.text))
+        query = f"SELECT id, item_id, view, hubness, length(text) FROM rows WHERE id {AMONG}"
         with self._reading() as connection:
-            found = connection.execute(wanted.where(among(columns.id, row_ids.tolist())))
-            known = {id_: fact for id_, *fact in found}
+            found = connection.execute(query, (listed(row_ids.tolist()),)).fetchall()
+        known = {id_: fact for id_, *fact in found}
         facts = [known.get(id_, _GONE) for id_ in row_ids.tolist()]
         return RowFacts(
             owners=np.array([owner for owner, *_ in facts], np.int64),
@@ -134,22 +128,21 @@ class Rows(Database):
 
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""
-        columns = schema.rows.c
-        wanted = select(columns.id, columns.item_id).where(among(columns.item_id, item_ids.tolist()))
         # "+": left to itself SQLite goes through all rows of the view, whose ids are in order already.
-        of_view = literal_column("+rows.view") == view
+        query = f"SELECT id, item_id FROM rows WHERE item_id {AMONG} AND +view = ? ORDER BY id"
         with self._reading() as connection:
-            found = connection.execute(wanted.where(of_view).order_by(columns.id)).all()
-        both = np.array([tuple(pair) for pair in found], np.int64).reshape(-1, 2)
+            found = connection.execute(query, (listed(item_ids.tolist()), view)).fetchall()
+        both = np.array(found, np.int64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 
     def select(self, view: View, items: ItemFilter) -> NDArray[np.int64]:
         """Ids (N,), ascending, of the rows of a view whose items pass a filter."""
-        query = select(schema.rows.c.id).where(schema.rows.c.view == view).order_by(schema.rows.c.id)
+        of_view = "SELECT id FROM rows WHERE view = ?"
         with self._reading() as connection:
-            if not items.is_open:
-                query = query.where(among(schema.rows.c.item_id, _matching_items(connection, items)))
-            return np.array(connection.scalars(query).all(), np.int64)
+            if items.is_open:
+                return _ids(connection.execute(f"{of_view} ORDER BY id", (view,)).fetchall())
+            wanted = listed(_matching_items(connection, items))
+            return _ids(connection.execute(f"{of_view} AND item_id {AMONG} ORDER BY id", (view, wanted)).fetchall())
 
     def select_items(self, items: ItemFilter) -> NDArray[np.int64]:
         """Ids (N,), ascending, of the items that pass a filter."""
@@ -162,62 +155,54 @@ def unpack(blob: bytes) -> NDArray[np.float16]:
     return np.frombuffer(blob, "<f2")
 
 
-def _graves_floor(connection: Connection) -> int:
-    floor = connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == GRAVES_FLOOR_KEY))
-    return int(floor or 0)
+def listed(values: Collection[int] | Collection[str]) -> str:
+    """Many values, of any number, as the one parameter of AMONG."""
+    return json.dumps(list(values))
 
 
-def _last_number(connection: Connection, *tables: str) -> int:
+def _ids(found: Sequence[tuple[int]]) -> NDArray[np.int64]:
+    return np.array([id_ for (id_,) in found], np.int64)
+
+
+def _graves_floor(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (GRAVES_FLOOR_KEY,)).fetchall()
+    return int(found[0][0]) if found else 0
+
+
+def _last_number(connection: sqlite3.Connection, *tables: str) -> int:
     """The sum of the last numbers that AUTOINCREMENT has given in tables."""
-    listed = ", ".join(f"'{table}'" for table in tables)
-    counted = connection.exec_driver_sql(f"SELECT sum(seq) FROM sqlite_sequence WHERE name IN ({listed})")
-    return counted.scalar() or 0
+    named = ", ".join(f"'{table}'" for table in tables)
+    ((last,),) = connection.execute(f"SELECT sum(seq) FROM sqlite_sequence WHERE name IN ({named})").fetchall()
+    return last or 0
 
 
-def _select_rows() -> Select[Any]:
-    columns = schema.rows.c
-    return (
-        select_items()
-        .join(schema.rows, columns.item_id == schema.items.c.id)
-        .add_columns(
-            columns.id.label("row_id"),
-            columns.view,
-            columns.text,
-            columns.start_s,
-            columns.end_s,
-            columns.char_start,
-            columns.char_end,
-        )
-    )
+def _stored_row(
+    id_: int,
+    view: View,
+    text: str,
+    start_s: float | None,
+    end_s: float | None,
+    char_start: int | None,
+    char_end: int | None,
+    *item: Any,
+) -> StoredRow:
+    return StoredRow(id_, view, text, start_s, end_s, char_start, char_end, item_of(item))
 
 
-def _stored_row(row: Mapping[Any, Any]) -> StoredRow:
-    return StoredRow(
-        id=row["row_id"],
-        view=row["view"],
-        text=row["text"],
-        start_s=row["start_s"],
-        end_s=row["end_s"],
-        char_start=row["char_start"],
-        char_end=row["char_end"],
-        item=item_of(row),
-    )
-
-
-def _matching_items(connection: Connection, wanted: ItemFilter) -> Sequence[int]:
-    columns = schema.items.c
-    query = select(columns.id, schema.roots.c.path, columns.path).join_from(schema.items, schema.roots)
+def _matching_items(connection: sqlite3.Connection, wanted: ItemFilter) -> list[int]:
+    conditions, values = ["1"], [str(kind) for kind in wanted.kinds]
     if wanted.kinds:
-        query = query.where(columns.kind.in_(wanted.kinds))
-    if wanted.after:
-        query = query.where(columns.taken_at >= wanted.after)
-    if wanted.before:
-        query = query.where(columns.taken_at < wanted.before)
-    found = connection.execute(query)
+        conditions.append(f"kind IN ({', '.join('?' * len(wanted.kinds))})")
+    for condition, bound in (("taken_at >= ?", wanted.after), ("taken_at < ?", wanted.before)):
+        if bound:
+            conditions.append(condition)
+            values.append(bound)
+    query = f"SELECT items.id, roots.path, items.path FROM {ITEM_TABLES} WHERE {' AND '.join(conditions)}"
+    found = connection.execute(query, values).fetchall()
     if not wanted.path_glob:
         return [id_ for id_, _, _ in found]
     pattern = _pattern(wanted.path_glob)
-    return [id_ for id_, root, path in found if pattern.match(f"{root.rstrip('/')}/{path}")]
+    return [id_ for id_, root, path in found if pattern.match(f"{read_path(root).rstrip('/')}/{read_path(path)}")]
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

@@ -1,8 +1,7 @@
-"""The tables of the catalogue, and the numbered steps from an older version of them to the present one."""
+"""The tables of the catalogue, and how a file comes to hold them."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,50 +24,29 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
     insert,
-    select,
     text,
     update,
 )
 from sqlalchemy.types import TypeDecorator
 
-from mmsearch.index import words_schema
-from mmsearch.index.errors import LibraryDamaged, SchemaTooNew
-
-VERSION_KEY = "schema_version"
-
-# MIGRATIONS[i] holds the statements that lift version i + 1 to version i + 2. A new catalogue is made from
-# the tables below, in the present version; an old one goes through every step that it lacks.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE judgements (id INTEGER NOT NULL, root_id INTEGER NOT NULL, path TEXT NOT NULL, "
-        "query TEXT NOT NULL, is_good BOOLEAN NOT NULL, judged_at TEXT NOT NULL, PRIMARY KEY (id), "
-        "UNIQUE (root_id, path, query), FOREIGN KEY(root_id) REFERENCES roots (id) ON DELETE CASCADE)",
-    ),
-    (
-        "ALTER TABLE rows ADD COLUMN hubness FLOAT",
-        "CREATE INDEX rows_unmeasured ON rows (id) WHERE hubness IS NULL",
-        *words_schema.STATEMENTS,
-    ),
-)
+from mmsearch.index import migrations, words_schema
+from mmsearch.index.addresses import read_path, stored_path
+from mmsearch.index.errors import SchemaTooNew
 
 
 class PathText(TypeDecorator[str]):
-    """A path. Where it is not UTF-8 its bytes are stored, so that it comes back as the same Python string."""
+    """A path, as mmsearch.index.addresses stores it."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """The string itself, or its bytes where it holds surrogate escapes."""
-        return os.fsencode(value) if value and not _is_unicode(value) else value
+        """What is stored of a path."""
+        return None if value is None else stored_path(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """The string that was stored."""
-        return os.fsdecode(value) if isinstance(value, bytes) else value
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+        """The path that was stored."""
+        return None if value is None else read_path(value)
 
 
 tables = MetaData()
@@ -198,41 +176,22 @@ judgements = Table(
 ADDRESSED = (items, failures, excludes, captions, judgements)
 
 
-def known_version() -> int:
-    """The schema version that this code writes."""
-    return 1 + len(MIGRATIONS)
+def migrate(connection: Connection, found: int | None, path: Path) -> None:
+    """Bring the catalogue from the version found, None if it is empty, to the present one, in a transaction.
 
-
-def stored_version(connection: Connection, path: Path) -> int | None:
-    """The schema version of the catalogue, None if it is empty; LibraryDamaged if it is something else."""
-    names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
-    if not names:
-        return None
-    if "meta" not in names:
-        raise LibraryDamaged(path=path, detail="it is a database of something else")
-    found = connection.scalar(select(meta.c.value).where(meta.c.key == VERSION_KEY))
-    if found is None or not found.isdigit():
-        raise LibraryDamaged(path=path, detail="it does not say its schema version")
-    return int(found)
-
-
-def migrate(connection: Connection, path: Path) -> None:
-    """Bring the catalogue to the present version within the connection's transaction.
-
-    Raises SchemaTooNew where a newer mmsearch wrote it, and LibraryDamaged where it is no catalogue.
+    Raises SchemaTooNew where a newer mmsearch wrote it.
     """
-    found = stored_version(connection, path)
-    known = known_version()
+    known = migrations.known_version()
     if found is None:
         tables.create_all(connection)
         for statement in words_schema.STATEMENTS:
             connection.exec_driver_sql(statement)
-        connection.execute(insert(meta), {"key": VERSION_KEY, "value": str(known)})
+        connection.execute(insert(meta), {"key": migrations.VERSION_KEY, "value": str(known)})
         return
     if found > known:
         raise SchemaTooNew(path=str(path), found=found, known=known)
-    for step in MIGRATIONS[found - 1 :]:
+    for step in migrations.MIGRATIONS[found - 1 :]:
         for statement in step:
             connection.exec_driver_sql(statement)
     if found < known:
-        connection.execute(update(meta).where(meta.c.key == VERSION_KEY).values(value=str(known)))
+        connection.execute(update(meta).where(meta.c.key == migrations.VERSION_KEY).values(value=str(known)))

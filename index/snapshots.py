@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.durable import checksum
 from mmsearch.index.items import View
+from mmsearch.index.reader import Reader
 from mmsearch.index.vectors import VectorStore
 
 # The key under which the library notes which model made its vectors.
@@ -44,7 +44,7 @@ class Snapshot:
 class Snapshots:
     """The snapshots of a catalogue's views, in a folder of their own."""
 
-    def __init__(self, catalog: Catalog, directory: Path, dim: int, store_class: type[VectorStore]) -> None:
+    def __init__(self, catalog: Reader, directory: Path, dim: int, store_class: type[VectorStore]) -> None:
         self._catalog = catalog
         self._directory = directory
         self._dim = dim
@@ -90,7 +90,7 @@ class Snapshots:
         """Make these the snapshots that count, None where a view has none, and remove all other files."""
         if any(self.noted(view) != snapshot for view, snapshot in snapshots.items()):
             notes = {_key(view): json.dumps(asdict(each)) if each else "" for view, each in snapshots.items()}
-            self._catalog.set_meta(**notes)
+            self._catalog.writer.set_meta(**notes)
         kept = {self._path(view, each.generation) for view, each in snapshots.items() if each}
         for view in snapshots:
             for path in self._files(view) - kept:

@@ -9,11 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.exact import cosines
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Matches, bm25
+from mmsearch.index.reader import Reader
 from mmsearch.index.rows import RowFacts
 from mmsearch.index.vectors import PADDING_ID
 
@@ -64,7 +64,7 @@ class Allowed:
     items: NDArray[np.int64] | None = None
 
     @classmethod
-    def by(cls, catalog: Catalog, only: ItemFilter) -> Self:
+    def by(cls, catalog: Reader, only: ItemFilter) -> Self:
         """What passes a filter."""
         if only.is_open:
             return cls(dict.fromkeys(VIEWS))
@@ -94,7 +94,7 @@ class Spoken:
 
 
 def gather(
-    catalog: Catalog,
+    catalog: Reader,
     indexes: Indexes,
     targets: NDArray[np.float32],
     words: Sequence[str],
@@ -136,7 +136,7 @@ def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int6
 
 
 def _with_owners(
-    catalog: Catalog, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
+    catalog: Reader, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
 ) -> dict[View, Ranking]:
     """The rows and scores of each view's list that still have an owner: another process may have deleted some."""
     ids = [np.empty(0, np.int64), *(rows for rows, _ in near.values())]
@@ -148,14 +148,14 @@ def _with_owners(
     return rankings
 
 
-def _spoken(catalog: Catalog, indexes: Indexes, words: str, depth: int, allowed: Allowed) -> Spoken:
+def _spoken(catalog: Reader, indexes: Indexes, words: str, depth: int, allowed: Allowed) -> Spoken:
     texts, names = indexes.lexicon.texts(words), indexes.lexicon.names(words)
     rows = texts.best(depth, allowed.texts)
     return Spoken(texts, names, rows, catalog.facts(rows), names.best(depth, allowed.items))
 
 
 def _completed(
-    catalog: Catalog,
+    catalog: Reader,
     indexes: Indexes,
     items: NDArray[np.int64],
     target: NDArray[np.float32],
@@ -179,7 +179,7 @@ def _completed(
 
 
 def _best_rows(
-    catalog: Catalog,
+    catalog: Reader,
     indexes: Indexes,
     items: NDArray[np.int64],
     target: NDArray[np.float32],

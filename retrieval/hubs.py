@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.durable import replace_file
 from mmsearch.index.errors import ModelInvalid
 from mmsearch.retrieval.encoders import model_directory, registry
 from mmsearch.retrieval.encoders.base import Encoder
+
+if TYPE_CHECKING:  # a query reads, and has no need of what writes
+    from mmsearch.index.catalog import Catalog
 
 # Measured in benchmarks/hubs.py: so many neighbours in so large a bank lift recall most, by little.
 HUB_NEIGHBOURS = 16

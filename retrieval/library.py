@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
-from mmsearch.index.errors import LibraryNotFound, ModelMismatch, NotIndexed, UsageError
+from mmsearch.index.errors import NotIndexed, UsageError
 from mmsearch.index.indexes import Indexes, store_class
 from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval import hubs, queries, scopes
 from mmsearch.retrieval.encoders import registry
-from mmsearch.retrieval.encoders.base import Encoder, ModelCard
+from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.feedback import judging
 from mmsearch.retrieval.feedback.heads import Heads
 from mmsearch.retrieval.feedback.judging import Feedback
+from mmsearch.retrieval.opening import HEADS_NAME, VECTORS_NAME, Model, Towers, bind, choose, default_path, open_catalog
 from mmsearch.retrieval.ranking import QueryVector
 from mmsearch.retrieval.scopes import absolute
 from mmsearch.retrieval.searching import Page, PageOptions, search
@@ -33,19 +32,6 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.feedback.fusion import UserFusion
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
 
-CATALOG_NAME = "catalog.sqlite"
-VECTORS_NAME = "vectors"
-HEADS_NAME = "fusion"
-
-
-def default_path() -> Path:
-    """Where the library is when nobody says: MMSEARCH_LIBRARY, or the user's data directory."""
-    if named := os.environ.get("MMSEARCH_LIBRARY"):
-        return Path(named)
-    from platformdirs import user_data_path
-
-    return user_data_path("mmsearch") / "library"
-
 
 class Library:
     """Photos, texts and sound captions under one roof, searchable by meaning.
@@ -54,16 +40,14 @@ class Library:
     the same library meanwhile: queries see its work as it is committed.
     """
 
-    def __init__(self, path: Path, catalog: Catalog, model: str, card: ModelCard, device: str) -> None:
+    def __init__(self, path: Path, catalog: Reader, model: Model) -> None:
         self.path = path
-        self.card = card
+        self.card = model.card
         self._model = model
         self._catalog = catalog
-        self._indexes = Indexes(catalog, path / VECTORS_NAME, card.dim, store_class(device))
-        self._device = device
-        self._heads = Heads(catalog, path / HEADS_NAME, card.fingerprint)
-        self._encoders: dict[str, Encoder] = {}
-        self._loading = threading.Lock()
+        self._indexes = Indexes(catalog, path / VECTORS_NAME, model.card.dim, store_class(model.device))
+        self._heads = Heads(catalog, path / HEADS_NAME, model.card.fingerprint)
+        self._towers = Towers(model.name)
 
     @classmethod
     def open(
@@ -87,24 +71,12 @@ class Library:
         ModelMismatch and DeviceUnavailable.
         """
         path = absolute(path if path is not None else default_path())
-        if not create and not (path / CATALOG_NAME).exists():
-            raise LibraryNotFound(path=path)
-        if create:
-            path.mkdir(parents=True, exist_ok=True)
-        catalog = Catalog.open(path / CATALOG_NAME, create=create)
+        catalog = open_catalog(path, create)
         try:
-            stored = catalog.meta("model")
-            name = _known_by(registry.chosen(model, stored))
-            card = registry.card(name)
-            if device != "auto":
-                device = registry.place(name, device)
-            fingerprint = catalog.meta("fingerprint")
-            if fingerprint not in (None, card.fingerprint) and not switch_model:
-                raise ModelMismatch(stored=f"{stored} ({fingerprint[:8]})", wanted=_named(card))
+            return cls(path, catalog, choose(catalog, model, device, switch_model))
         except BaseException:
             catalog.close()
             raise
-        return cls(path, catalog, name, card, device)
 
     def __enter__(self) -> Self:
         return self
@@ -116,29 +88,19 @@ class Library:
 
     def close(self) -> None:
         """Give back files, sessions and device memory. Closing twice is allowed."""
-        with self._loading:
-            for encoder in self._encoders.values():
-                encoder.close()
-            self._encoders.clear()
+        self._towers.close()
         self._indexes.close()
         self._catalog.close()
 
     @property
     def encoder(self) -> Encoder:
         """The towers on the library's device, loaded when first needed."""
-        return self._towers(self._device)
+        return self._towers.on(self._model.device)
 
     @property
     def _query_encoder(self) -> Encoder:
         """The towers for one query: unless a device was named the CPU, which is ready before torch is imported."""
-        return self._towers("cpu" if self._device == "auto" else self._device)
-
-    def _towers(self, device: str) -> Encoder:
-        with self._loading:
-            place = registry.place(self._model, device)
-            if place not in self._encoders:
-                self._encoders[place] = registry.load(self._model, device=place)
-            return self._encoders[place]
+        return self._towers.on("cpu" if self._model.device == "auto" else self._model.device)
 
     def index(
         self,
@@ -151,6 +113,7 @@ class Library:
         workers: int | None = None,
         max_megapixels: float = 100.0,
         rebuild: bool = False,
+        retry: bool = False,
         on_progress: OnProgress | None = None,
         on_skip: OnSkip | None = None,
     ) -> IndexReport:
@@ -161,6 +124,7 @@ class Library:
         batch_size: files that are embedded and committed together.
         workers:    threads that decode, processes with a GPU; one per core by default.
         rebuild:    embed everything again, with the model that this library was opened with.
+        retry:      try again what could not be read before.
 
         Ctrl-C ends the run early; what was committed stays. Raises LibraryBusy while another process
         indexes, UsageError for a path that is not there, BadManifest, and ModelMismatch.
@@ -170,40 +134,32 @@ class Library:
         from mmsearch.retrieval.feeding import feed_for
         from mmsearch.retrieval.indexing import IndexOptions, IndexRun
 
-        place = registry.place(self._model, self._device)
+        model, catalog = self._model.name, self._catalog.writer
+        place = registry.place(model, self._model.device)
         options = IndexOptions(tuple(exclude), include_hidden, batch_size, workers, on_gpu=place != "cpu")
         with index_lock(self.path):
-            wanted = scopes.resolve(self._catalog, paths)
-            self._bind(rebuild)
-            missing = scopes.take_captions(self._catalog, captions, wanted)
-            with feed_for(place, registry.find(self._model), self.encoder, max_megapixels, options.decoders) as feed:
-                embedder = Embedder(self._catalog, self.encoder, max_megapixels, feed)
-                report = IndexRun(self._catalog, embedder, options, on_progress, on_skip).run(wanted, missing)
-            hubs.level(self._catalog, hubs.provide(self._model, self.path / VECTORS_NAME, self.encoder))
-            self._catalog.prune_judgements()
+            wanted = scopes.resolve(catalog, paths)
+            bind(catalog, self._model, rebuild)
+            if retry:
+                for root in catalog.roots():
+                    catalog.clear_failures(root.id)
+            missing = scopes.take_captions(catalog, captions, wanted)
+            with feed_for(place, registry.find(model), self.encoder, max_megapixels, options.decoders) as feed:
+                embedder = Embedder(catalog, self.encoder, max_megapixels, feed)
+                report = IndexRun(catalog, embedder, options, on_progress, on_skip).run(wanted, missing)
+            hubs.level(catalog, hubs.provide(model, self.path / VECTORS_NAME, self.encoder))
+            catalog.prune_judgements()
             self._settle()
         return report
 
     def retry_failures(self, *, on_progress: OnProgress | None = None, on_skip: OnSkip | None = None) -> IndexReport:
         """Try again what could not be read before."""
-        for root in self._catalog.roots():
-            self._catalog.clear_failures(root.id)
-        return self.index(on_progress=on_progress, on_skip=on_skip)
-
-    def _bind(self, rebuild: bool) -> None:
-        """Tie the library to the model it was opened with, and unlearn every vector for a rebuild."""
-        stored = self._catalog.meta("fingerprint")
-        if stored not in (None, self.card.fingerprint) and not rebuild:
-            raise ModelMismatch(stored=stored[:8], wanted=_named(self.card))
-        if rebuild:
-            self._catalog.unembed()
-        if stored != self.card.fingerprint:
-            self._catalog.set_meta(model=self._model, fingerprint=self.card.fingerprint, dim=str(self.card.dim))
+        return self.index(retry=True, on_progress=on_progress, on_skip=on_skip)
 
     def _settle(self) -> None:
         """Write the snapshots, and take off the disk what was removed."""
         self._indexes.save()
-        self._catalog.compact()
+        self._catalog.writer.compact()
 
     def forget(self, paths: Iterable[Path | str]) -> int:
         """Remove files, folders or whole roots from the library and from its disk; returns how many items went.
@@ -212,15 +168,15 @@ class Library:
         Raises NotIndexed for a path of which the library knows nothing.
         """
         with index_lock(self.path):
-            removed = sum(scopes.forget(self._catalog, absolute(path)) for path in paths)
-            self._catalog.prune_judgements()
+            removed = sum(scopes.forget(self._catalog.writer, absolute(path)) for path in paths)
+            self._catalog.writer.prune_judgements()
             self._settle()
         return removed
 
     def move_root(self, old: Path | str, new: Path | str) -> Root:
         """Tell the library that a root has moved; nothing is read or embedded again. Raises RootNotFound."""
         with index_lock(self.path):
-            return self._catalog.move_root(absolute(old), absolute(new))
+            return self._catalog.writer.move_root(absolute(old), absolute(new))
 
     def query(self, query: str, k: int = 10, *, allow_url: bool = False, **options: Unpack[PageOptions]) -> Hits:
         """The k best answers to a text, a picture's path or URL, or a sum such as `dog + beach - people`.
@@ -264,7 +220,7 @@ class Library:
 
     def judgements(self) -> list[Judgement]:
         """What feedback noted, by query and path."""
-        return self._catalog.judgements()
+        return self._catalog.writer.judgements()
 
     def clear_feedback(self, query: str | None = None) -> int:
         """Take what feedback noted of a query, of all queries if None, off the disk; returns how many judgements went.
@@ -272,14 +228,14 @@ class Library:
         Raises LibraryBusy while another process indexes.
         """
         with index_lock(self.path):
-            return self._catalog.clear_judgements(None if query is None else " ".join(query.split()))
+            return self._catalog.writer.clear_judgements(None if query is None else " ".join(query.split()))
 
     @property
     def fusion(self) -> UserFusion:
         """The order of the answers, to be trained on this library's own queries, judged, and chosen."""
         from mmsearch.retrieval.feedback.fusion import UserFusion  # which a query does not need
 
-        return UserFusion(self._catalog, self._indexes, self._heads, lambda: self._query_encoder)
+        return UserFusion(self._catalog.writer, self._indexes, self._heads, lambda: self._query_encoder)
 
     def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[Hits]:
         return search(self._catalog, self._indexes, self.card, self._heads.current(), vectors, page)
@@ -304,43 +260,34 @@ class Library:
 
     def failures(self) -> list[Failure]:
         """The files that were passed over, and why."""
-        return self._catalog.failures()
+        return self._catalog.writer.failures()
 
     def status(self) -> Status:
         """What the library holds."""
-        counts = self._catalog.counts()
+        counts = self._catalog.writer.counts()
         return Status(
             path=self.path,
-            model=self._model,
+            model=self._model.name,
             fingerprint=self.card.fingerprint,
             dim=self.card.dim,
             roots=[root.path for root in self.roots()],
             items=counts.items,
             rows=counts.rows,
             failures=counts.failures,
-            uncaptioned=self._catalog.uncaptioned(),
+            uncaptioned=self._catalog.writer.uncaptioned(),
             size_bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
         )
 
     def verify(self) -> list[str]:
         """What is wrong with the library, a sentence each; empty when all is well."""
-        return self._catalog.problems() + self._indexes.problems()
+        return self._catalog.writer.problems() + self._indexes.problems()
 
     def repair(self) -> list[str]:
         """Mend what verify finds: damaged rows go and their files are read at the next `index`. Says what it did."""
         with index_lock(self.path):
-            mended = self._catalog.mend()
+            mended = self._catalog.writer.mend()
             if mended or self._indexes.problems():
                 self._indexes.rebuild()
                 mended.append("the vector indexes were rebuilt from the catalogue")
             self._settle()
         return mended
-
-
-def _known_by(model: str) -> str:
-    """The name of a model, or the absolute path of a model directory: it must mean the same from everywhere."""
-    return model if registry.find(model).name == model else str(absolute(model))
-
-
-def _named(card: ModelCard) -> str:
-    return f"{card.name} ({card.fingerprint[:8]})"

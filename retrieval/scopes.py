@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import NotIndexed, UsageError
 from mmsearch.index.items import ManifestCaption, Root
 from mmsearch.retrieval.types import Passage, Skipped
+
+if TYPE_CHECKING:  # a query reads, and has no need of what writes
+    from mmsearch.index.catalog import Catalog
 
 
 def absolute(path: Path | str) -> Path:

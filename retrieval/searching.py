@@ -9,10 +9,10 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import UsageError
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, Kind, StoredRow
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval import ranking
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
@@ -86,7 +86,7 @@ class Page:
 
 
 def search(
-    catalog: Catalog, indexes: Indexes, card: ModelCard, head: Head, queries: Sequence[QueryVector], page: Page
+    catalog: Reader, indexes: Indexes, card: ModelCard, head: Head, queries: Sequence[QueryVector], page: Page
 ) -> list[Hits]:
     """The hits of each query, by that head if of words. A query's answer does not depend on the others beside it."""
     if not queries:
@@ -100,7 +100,7 @@ def search(
 
 
 def _answer(
-    catalog: Catalog, card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, page: Page
+    catalog: Reader, card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, page: Page
 ) -> Hits:
     ranked = _ranked(card, head, query, candidates, page.rerank)
     best = _page_of(ranked, candidates, page)

@@ -20,7 +20,7 @@ from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.evaluation.judged import JudgedItem, JudgedQuery, JudgedSet
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.unchanging import Unchanging
-from mmsearch.retrieval.library import CATALOG_NAME, VECTORS_NAME
+from mmsearch.retrieval.opening import CATALOG_NAME, VECTORS_NAME
 from mmsearch.retrieval.types import Decoded, File, Passage
 
 _ROOT = "files"  # below the library; nothing is there

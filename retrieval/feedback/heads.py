@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import HeadInvalid, UsageError
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval.fusion.heads import load, shipped
 from mmsearch.retrieval.fusion.heads.base import Head
 
@@ -24,7 +24,7 @@ class Heads:
     Usable from many threads; another process may train or choose meanwhile.
     """
 
-    def __init__(self, catalog: Catalog, folder: Path, fingerprint: str) -> None:
+    def __init__(self, catalog: Reader, folder: Path, fingerprint: str) -> None:
         """folder: where trained heads lie. fingerprint: of the library's model."""
         self._catalog = catalog
         self._folder = folder
@@ -75,16 +75,16 @@ class Heads:
         beside = self._file(name).with_suffix(".part")
         head.save(beside)
         beside.replace(self._file(name))
-        self._catalog.set_meta(**{_trained_with(name): self._fingerprint})
+        self._catalog.writer.set_meta(**{_trained_with(name): self._fingerprint})
 
     def use(self, name: str) -> None:
         """Let the head of that name answer from now on. Raises as load does."""
         self.load(name)
-        self._catalog.set_meta(**{_IN_USE: name})
+        self._catalog.writer.set_meta(**{_IN_USE: name})
 
     def reset(self) -> int:
         """Let the shipped head answer, and delete all others; returns how many there were."""
-        self._catalog.set_meta(**{_IN_USE: DEFAULT})
+        self._catalog.writer.set_meta(**{_IN_USE: DEFAULT})
         files = list(self._folder.glob(f"*{_SUFFIX}"))
         for file in files:
             file.unlink()

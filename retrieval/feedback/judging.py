@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import BadQuery, NotIndexed, UsageError
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval.query_language import parse
 from mmsearch.retrieval.scopes import absolute
 
@@ -26,7 +26,7 @@ class Feedback:
     turned: tuple[Path, ...] = ()
 
 
-def note(catalog: Catalog, query: str, good: Iterable[Path | str], bad: Iterable[Path | str]) -> Feedback:
+def note(catalog: Reader, query: str, good: Iterable[Path | str], bad: Iterable[Path | str]) -> Feedback:
     """Note which files fit a query and which do not, in place of what was noted of them before; all or nothing.
 
     Raises BadQuery for a query that is not words alone, NotIndexed, and UsageError where no file is named, or one
@@ -40,7 +40,7 @@ def note(catalog: Catalog, query: str, good: Iterable[Path | str], bad: Iterable
         verdicts[item] = False
     if not verdicts:
         raise UsageError("name the files that fit the query with --good, and those that do not with --bad.")
-    turned = catalog.judge(words, verdicts)
+    turned = catalog.writer.judge(words, verdicts)
     return Feedback(words, sum(verdicts.values()), len(verdicts) - sum(verdicts.values()), tuple(turned))
 
 
@@ -54,7 +54,7 @@ def judged_words(query: str) -> str:
     return " ".join(query.split())
 
 
-def _items(catalog: Catalog, paths: Iterable[Path | str]) -> dict[int, Path]:
+def _items(catalog: Reader, paths: Iterable[Path | str]) -> dict[int, Path]:
     """The file of each item that paths name."""
     found = {}
     for path in map(absolute, paths):

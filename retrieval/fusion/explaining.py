@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS, View
 from mmsearch.index.lexicon import query_words
+from mmsearch.index.reader import Reader
 
 NAME = "name"
 _NOUNS: dict[str, str] = {
@@ -65,7 +65,7 @@ _WORTH_TELLING = 0.05
 class SharedWords:
     """Which words of a query the texts and the name of an item hold, in any of their forms."""
 
-    def __init__(self, catalog: Catalog, query: str) -> None:
+    def __init__(self, catalog: Reader, query: str) -> None:
         words = query_words(query)
         self._texts = dict(zip(words, catalog.with_words("texts", words), strict=True))
         self._names = dict(zip(words, catalog.with_words("names", words), strict=True))

@@ -12,6 +12,7 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.exact import ExactStore
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, Kind, ManifestCaption, NewFailure, NewItem, NewRow, View
+from mmsearch.index.reader import Reader
 
 DIM = 16
 
@@ -46,7 +47,7 @@ def caption(text: str, **more: Any) -> ManifestCaption:
     return ManifestCaption("caption", text, **more)
 
 
-def row_ids(catalog: Catalog, view: View = "image") -> list[int]:
+def row_ids(catalog: Reader, view: View = "image") -> list[int]:
     ids, _ = catalog.rows_after(view, 0, 1_000_000)
     return [int(each) for each in ids]
 

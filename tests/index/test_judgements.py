@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.index.samples import bytes_in, failure, photo, row
 
-from mmsearch.index import schema
+from mmsearch.index import migrations
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import Root
 
@@ -118,11 +118,11 @@ def test_cleared_judgements_leave_the_disk(catalog: Catalog, ids: dict[str, int]
 def test_an_older_catalogue_gets_the_same_table_as_a_new_one(catalog: Catalog) -> None:
     def columns() -> list[object]:
         with catalog._reading() as connection:
-            table = connection.exec_driver_sql("PRAGMA table_info(judgements)").all()
-            return [*table, *connection.exec_driver_sql("PRAGMA foreign_key_list(judgements)").all()]
+            table = connection.execute("PRAGMA table_info(judgements)").fetchall()
+            return [*table, *connection.execute("PRAGMA foreign_key_list(judgements)").fetchall()]
 
     new = columns()
     catalog._alone("DROP TABLE judgements")
-    for statement in schema.MIGRATIONS[0]:
+    for statement in migrations.MIGRATIONS[0]:
         catalog._alone(statement)
     assert columns() == new != []

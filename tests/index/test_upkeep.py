@@ -177,12 +177,12 @@ def test_compaction_leaves_nothing_of_a_long_history(catalog: Catalog, root: Roo
 def test_compaction_that_a_reader_blocks_is_made_up_for_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmsearch.index.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("mmsearch.index.sqlite_file.BUSY_TIMEOUT_S", 0.01)
     catalog, reader = (Catalog.open(tmp_path / "catalog.sqlite") for _ in range(2))
     root = catalog.add_root(Path("/photos"))
     catalog.record([photo(root.id, "a.jpg", row(text="a secret"))])
     with reader._reading() as connection:
-        connection.exec_driver_sql("SELECT * FROM rows").all()
+        connection.execute("SELECT * FROM rows").fetchall()
         catalog.drop_root(root.id)
         catalog.compact()
         assert catalog.graves_floor() == 0

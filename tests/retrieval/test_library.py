@@ -249,6 +249,14 @@ def test_failures_are_retried_when_asked(library: Library, photos: Path) -> None
     assert len(library.failures()) == 1
 
 
+def test_failures_stay_on_record_where_another_process_indexes(library: Library, photos: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no photo at all")
+    library.index([photos])
+    with index_lock(library.path), pytest.raises(LibraryBusy):
+        library.retry_failures()
+    assert len(library.failures()) == 1
+
+
 def test_a_failure_that_vanished_leaves_the_ledger(library: Library, photos: Path) -> None:
     (photos / "broken.png").write_bytes(b"no photo at all")
     library.index([photos])
