@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mmsearch.index import faiss_gpu
 from mmsearch.index.faiss_gpu import FaissScan
-from mmsearch.index.faiss_store import FaissStore
+from mmsearch.index.row_store import RowStore
+from mmsearch.index.scan import widen
 from mmsearch.index.torch_exact import TorchScan
 from mmsearch.index.vectors import Neighbours
 
@@ -54,12 +55,12 @@ def on_device(device: str) -> type[DeviceStore]:
     return type(f"DeviceStore[{device}]", (DeviceStore,), {"device": device})
 
 
-class DeviceStore(FaissStore):
-    """FaissStore with a copy of its vectors on a device, which names the rows that FaissStore then scores.
+class DeviceStore(RowStore):
+    """RowStore with a copy of its vectors on a device, which names the rows that are then scored.
 
     The copy is made at the first search. What is added later is searched exactly beside it, what is removed is passed
-    over, until a quarter has changed and the next search makes another. Answers are those of FaissStore, save where
-    `choose` holds the vectors coarsely. Where the device has no room, FaissStore itself searches, after a warning.
+    over, until a quarter has changed and the next search makes another. Answers are those of RowStore, save where
+    `choose` holds the vectors coarsely. Where the device has no room, RowStore itself searches, after a warning.
     """
 
     device: ClassVar[str] = "cpu"
@@ -83,13 +84,16 @@ class DeviceStore(FaissStore):
 
     def close(self) -> None:
         """Give back the device's memory; the next search takes it again."""
+        super().close()
         for scan in self._scans():
             scan.close()
         self._base = self._fresh = None
 
     def _nearest(
         self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[Neighbours, float]:
+    ) -> tuple[Neighbours, float] | None:
+        if not len(self):
+            return None
         if self._is_worn():
             self.close()
         if self._fresh is None and self._has_room:
@@ -99,7 +103,8 @@ class DeviceStore(FaissStore):
             self._attempt(lambda: found.append(self._found(queries, count, allowed)))
         if found[-1] is None:
             return super()._nearest(queries, count, allowed)
-        return found[-1], max(scan.rounding for scan in self._scans())
+        errors = [scan.error for scan in self._scans()]
+        return found[-1], -np.inf if -np.inf in errors else max(errors)
 
     def _scans(self) -> list[FaissScan | TorchScan]:
         return [scan for scan in (self._base, self._fresh) if scan is not None]
@@ -140,14 +145,15 @@ class DeviceStore(FaissStore):
         index = faiss_gpu.build(
             self._faiss(), form, _number(self.device), self.dim, len(self), lambda: (part for _, part in self._chunks())
         )
-        return FaissScan(self._stored_ids(), index, form)
+        return FaissScan(np.concatenate([each.kept_ids() for each in self._segments]), index, form)
 
     def _chunks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """All that is stored, ids (n,) and vectors (n, D) at a time, in the order of _stored_ids."""
-        ids = self._stored_ids()
-        for start in range(0, len(ids), _CHUNK):
-            part = ids[start : start + _CHUNK]
-            yield part, self._index.index.reconstruct_n(start, len(part))
+        """All that is stored, ids (n,) and vectors (n, D) at a time."""
+        for segment in self._segments:
+            kept = segment.kept()
+            for start in range(0, len(kept), _CHUNK):
+                part = kept[start : start + _CHUNK]
+                yield segment.ids[part], widen(segment.vectors[part])
 
     def _found(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Neighbours | None:
         """What the copy on the device finds; None where it cannot find so many."""

@@ -26,6 +26,17 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     sync_folder(path.parent)
 
 
+def unused(folder: Path, stem: str, suffix: str) -> Path:
+    """A path STEM-N and suffix with a greater N than that of any file of the stem in a folder."""
+    numbers = [int(path.stem.rpartition("-")[2]) for path in numbered(folder, stem)]
+    return folder / f"{stem}-{max(numbers, default=0) + 1}{suffix}"
+
+
+def numbered(folder: Path, stem: str) -> list[Path]:
+    """The files of a folder whose names are STEM-N and any suffix."""
+    return [path for path in folder.glob(f"{stem}-*.*") if path.stem.removeprefix(f"{stem}-").isdecimal()]
+
+
 def sync_folder(folder: Path) -> None:
     """Make sure that the names in a folder outlive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

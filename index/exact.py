@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.durable import replace_file
+from mmsearch.index.durable import replace_file, unused
 from mmsearch.index.errors import DimensionMismatch
-from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours
+from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours, Vectors
 
 
 class ExactStore:
@@ -24,7 +25,7 @@ class ExactStore:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def add(self, ids: NDArray[np.int64], vectors: Vectors) -> None:
         """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
         check_dim(vectors, self.dim)
         all_ids = np.concatenate([self._ids, ids])
@@ -57,14 +58,17 @@ class ExactStore:
         """All stored ids (N,), ascending."""
         return self._ids.copy()
 
-    def save(self, path: Path) -> None:
-        """Write everything into the file path."""
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write everything into a new file of a folder, STEM-N.npz; its name."""
+        path = unused(folder, stem, ".npz")
         replace_file(path, lambda file: np.savez(file, ids=self._ids, vectors=self._vectors))
+        return [path.name]
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, folder: Path, names: Sequence[str]) -> Self:
         """Read what save wrote."""
-        with np.load(path) as stored:
+        (name,) = names
+        with np.load(folder / name) as stored:
             store = cls(stored["vectors"].shape[1])
             store._ids, store._vectors = stored["ids"], stored["vectors"]
         return store
@@ -73,7 +77,7 @@ class ExactStore:
         """Give back what is held beside the vectors: nothing."""
 
 
-def check_dim(vectors: NDArray[np.float32], dim: int) -> None:
+def check_dim(vectors: Vectors, dim: int) -> None:
     """DimensionMismatch unless vectors are (N, dim)."""
     got = vectors.shape[1] if vectors.ndim == 2 else vectors.size
     if vectors.ndim != 2 or got != dim:

@@ -38,7 +38,7 @@ _INSTALL = "pip install --force-reinstall --no-deps faiss-gpu-cuvs"
 class FaissScan:
     """A FAISS index on a GPU, made once; what is removed from it is passed over.
 
-    rounding: how close two of its scores may be and yet stand for equal cosines; 0 where it is not exact anyway.
+    error: how far its scores may be from the cosines; -inf where it is not exact anyway.
     """
 
     def __init__(self, ids: NDArray[np.int64], index: Any, form: Form) -> None:
@@ -46,7 +46,7 @@ class FaissScan:
         self._index = index
         self._alive = np.ones(len(ids), np.bool_)
         self._overfetch = _OVERFETCH[form]
-        self.rounding = _HALF_ROUNDING if form == "flat" else 0.0
+        self.error = _HALF_ROUNDING if form == "flat" else -np.inf
 
     def __len__(self) -> int:
         return int(self._alive.sum())

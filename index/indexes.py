@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.faiss_store import FaissStore
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Lexicon
 from mmsearch.index.reader import Reader
+from mmsearch.index.row_store import RowStore
 from mmsearch.index.rows import GravesGone
 from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
 from mmsearch.index.vectors import Neighbours, VectorStore
@@ -26,7 +26,7 @@ class _Held:
     """The store of one view, and how much of the catalogue it has seen.
 
     version:  of the catalogue, when the store was level with it.
-    snapshot: the one that holds just what the store holds; None where no file does.
+    snapshot: the one that holds just what the store holds; None where none does.
     """
 
     store: VectorStore
@@ -39,7 +39,7 @@ class _Held:
 def store_class(device: str) -> type[VectorStore]:
     """The class of the stores of a device: on a GPU, or the first of several, where one is named."""
     if not device.startswith("cuda"):
-        return FaissStore
+        return RowStore
     from mmsearch.index.device_store import on_device
 
     return on_device(device.split(",")[0])
@@ -52,7 +52,7 @@ class Indexes:
     Usable from many threads, one at a time, and beside another process that indexes.
     """
 
-    def __init__(self, catalog: Reader, directory: Path, dim: int, store_class: type[VectorStore] = FaissStore) -> None:
+    def __init__(self, catalog: Reader, directory: Path, dim: int, store_class: type[VectorStore] = RowStore) -> None:
         self.lexicon = Lexicon(catalog)
         self._catalog = catalog
         self._dim = dim
@@ -145,7 +145,7 @@ class Indexes:
             if not len(ids):
                 break
             held.snapshot = None
-            held.store.add(ids, vectors.astype(np.float32))
+            held.store.add(ids, vectors)
             held.last_row = int(ids[-1])
         buried, last_grave = self._catalog.graves_after(view, held.last_grave)
         if len(buried):
@@ -159,16 +159,16 @@ class Indexes:
         held = self._level(view)
         if not len(held.store):
             return None
-        if held.snapshot is None or not self._snapshots.exists(view, held.snapshot):
+        if held.snapshot is None or not self._snapshots.exists(held.snapshot):
             held.snapshot = self._snapshots.write(view, held.store, held.last_row, held.last_grave)
-        # Removals in other views leave the file as it is, but it has seen them.
+        # Removals in other views leave the files as they are, but they have seen them.
         held.snapshot = replace(held.snapshot, last_row=held.last_row, last_grave=held.last_grave)
         return held.snapshot
 
     def _problem(self, view: View) -> str | None:
         rows = self._catalog.select(view, ItemFilter())
         try:
-            snapshot, store = self._snapshots.load(view)
+            snapshot, store = self._snapshots.load(view, is_read_whole=True)
         except SnapshotUnusable as reason:
             return f"cannot be used ({reason})" if len(rows) else None
         held = _Held(store, snapshot.last_row, snapshot.last_grave, snapshot=snapshot)

@@ -1,4 +1,4 @@
-"""Stores on disk: one file a view and generation, and a note in the catalogue of which file counts.
+"""Stores on disk: files that are written once, and a note in the catalogue of which of a view's count.
 
 The note lies in the catalogue and not beside the file, so that a catalogue restored from a backup never
 takes a newer snapshot for its own: its row ids may mean other vectors by now.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmsearch.index.durable import checksum
+from mmsearch.index.durable import checksum, numbered
 from mmsearch.index.items import View
 from mmsearch.index.reader import Reader
 from mmsearch.index.vectors import VectorStore
@@ -25,20 +25,29 @@ class SnapshotUnusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the catalogue notes of a store's file.
+class StoredFile:
+    """What the catalogue notes of a file. crc: CRC-32 of its bytes."""
 
+    name: str
+    crc: int
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the catalogue notes of a view's store.
+
+    files:      those that hold it.
     last_row:   the greatest row id that the store has seen.
     last_grave: the number of the last removal that it has seen.
-    crc:        CRC-32 of the file.
     """
 
-    generation: int
+    files: tuple[StoredFile, ...]
     last_row: int
     last_grave: int
     dim: int
     fingerprint: str
-    crc: int
 
 
 class Snapshots:
@@ -50,8 +59,11 @@ class Snapshots:
         self._dim = dim
         self._store_class = store_class
 
-    def load(self, view: View) -> tuple[Snapshot, VectorStore]:
-        """The snapshot of a view that counts, and its store. Raises SnapshotUnusable."""
+    def load(self, view: View, *, is_read_whole: bool = False) -> tuple[Snapshot, VectorStore]:
+        """The snapshot of a view that counts, and its store. Raises SnapshotUnusable.
+
+        is_read_whole: look for damage in files whose time of change is the one that was noted, too.
+        """
         snapshot = self.noted(view)
         if snapshot is None:
             raise SnapshotUnusable("there is none")
@@ -59,53 +71,65 @@ class Snapshots:
             raise SnapshotUnusable("it was made with another model")
         if snapshot.last_grave < self._catalog.graves_floor():
             raise SnapshotUnusable("it has missed removals")
-        path = self._path(view, snapshot.generation)
+        path = self._directory
         try:
-            if checksum(path) != snapshot.crc:
-                raise SnapshotUnusable(f"{path} is damaged")
-            return snapshot, self._store_class.load(path)
+            for file in snapshot.files:
+                path = self._directory / file.name
+                if (is_read_whole or not _is_untouched(path, file)) and checksum(path) != file.crc:
+                    raise SnapshotUnusable(f"{path} is damaged")
+            return snapshot, self._store_class.load(self._directory, [file.name for file in snapshot.files])
         except OSError as error:
             raise SnapshotUnusable(f"{path} cannot be read: {error.strerror}") from error
         except (RuntimeError, ValueError) as error:  # the checksum fits, but it was written wrong
             raise SnapshotUnusable(f"{path} holds no vectors") from error
 
     def noted(self, view: View) -> Snapshot | None:
-        """The snapshot of a view that counts, whatever state its file is in; None if there is none."""
-        note = self._catalog.meta(_key(view))
-        return Snapshot(**json.loads(note)) if note else None
+        """The snapshot of a view that counts, whatever state its files are in; None if there is none."""
+        note = json.loads(self._catalog.meta(_key(view)) or "{}")
+        if "files" not in note:  # none, or one of a version that kept each view in one file
+            return None
+        return Snapshot(**note | {"files": tuple(StoredFile(**file) for file in note["files"])})
 
-    def exists(self, view: View, snapshot: Snapshot) -> bool:
-        """Whether the file of a snapshot is there."""
-        return self._path(view, snapshot.generation).exists()
+    def exists(self, snapshot: Snapshot) -> bool:
+        """Whether the files of a snapshot are there."""
+        return all((self._directory / file.name).exists() for file in snapshot.files)
 
     def write(self, view: View, store: VectorStore, last_row: int, last_grave: int) -> Snapshot:
-        """Write a store into a file of a new generation. It does not count before `note`."""
+        """Write what no file holds of a store. The snapshot does not count before `note`."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        generation = 1 + max((int(path.stem.split("-")[1]) for path in self._files(view)), default=0)
-        path = self._path(view, generation)
-        store.save(path)
-        return Snapshot(generation, last_row, last_grave, self._dim, self._fingerprint(), checksum(path))
+        before = self.noted(view)
+        known = {file.name: file for file in before.files} if before else {}
+        files = tuple(self._described(name, known.get(name)) for name in store.save(self._directory, view))
+        return Snapshot(files, last_row, last_grave, self._dim, self._fingerprint())
 
     def note(self, snapshots: Mapping[View, Snapshot | None]) -> None:
         """Make these the snapshots that count, None where a view has none, and remove all other files."""
         if any(self.noted(view) != snapshot for view, snapshot in snapshots.items()):
             notes = {_key(view): json.dumps(asdict(each)) if each else "" for view, each in snapshots.items()}
             self._catalog.writer.set_meta(**notes)
-        kept = {self._path(view, each.generation) for view, each in snapshots.items() if each}
+        kept = {file.name for each in snapshots.values() if each for file in each.files}
         for view in snapshots:
-            for path in self._files(view) - kept:
-                path.unlink(missing_ok=True)
+            for path in numbered(self._directory, view):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
         for leftover in self._directory.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
 
-    def _files(self, view: View) -> set[Path]:
-        return set(self._directory.glob(f"{view}-*.faiss"))
-
-    def _path(self, view: View, generation: int) -> Path:
-        return self._directory / f"{view}-{generation}.faiss"
+    def _described(self, name: str, known: StoredFile | None) -> StoredFile:
+        path = self._directory / name
+        if known is not None and _is_untouched(path, known):
+            return known
+        status = path.stat()
+        return StoredFile(name, checksum(path), status.st_size, status.st_mtime_ns)
 
     def _fingerprint(self) -> str:
         return self._catalog.meta(FINGERPRINT_KEY) or ""
+
+
+def _is_untouched(path: Path, file: StoredFile) -> bool:
+    """Whether a file is by size and time the one that was written: reading it whole takes longer than a search."""
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
 
 
 def _key(view: View) -> str:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.index.faiss_store import ROUNDING
+from mmsearch.index.row_store import ROUNDING
 from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours
 
 # The products of a block with a block of queries take less than a gigabyte.
@@ -18,10 +18,10 @@ _BLOCK_QUERIES = 64
 class TorchScan:
     """Float16 vectors under ids, in blocks on a device; every cosine is computed.
 
-    rounding: how close two of its scores may be and yet stand for equal cosines.
+    error: how far its scores may be from the cosines.
     """
 
-    rounding = ROUNDING
+    error = ROUNDING
 
     def __init__(self, dim: int, device: str, block_rows: int = _BLOCK_ROWS) -> None:
         self._dim = dim

@@ -6,12 +6,16 @@ by the smaller id.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+# (N, D) as a store takes them; it keeps what float16 holds of them.
+Vectors = NDArray[np.floating[Any]]
 
 PADDING_ID = -1
 PADDING_SCORE = -np.inf
@@ -39,7 +43,7 @@ class VectorStore(Protocol):
 
     def __len__(self) -> int: ...
 
-    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def add(self, ids: NDArray[np.int64], vectors: Vectors) -> None:
         """Add vectors (N, D) under ids (N,) that are not stored yet."""
 
     def remove(self, ids: NDArray[np.int64]) -> None:
@@ -54,12 +58,12 @@ class VectorStore(Protocol):
     def ids(self) -> NDArray[np.int64]:
         """All stored ids (N,), ascending."""
 
-    def save(self, path: Path) -> None:
-        """Write everything into the file path."""
+    def save(self, folder: Path, stem: str) -> list[str]:
+        """Write what no file of a folder holds into new files STEM-N; the names of all that hold the store."""
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what save wrote."""
+    def load(cls, folder: Path, names: Sequence[str]) -> Self:
+        """Read what save wrote into files of these names."""
 
     def close(self) -> None:
         """Give back device memory; the next search takes it again."""

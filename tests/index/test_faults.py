@@ -79,7 +79,7 @@ def failing(faults: Faults, catalog: Catalog) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("fsync", "replace", "unlink", "mkdir"):
             patch.setattr(os, name, faults.before(getattr(os, name)))
-        patch.setattr("mmsearch.index.faiss_store.replace_file", replace_failing)
+        patch.setattr("mmsearch.index.segments.replace_file", replace_failing)
         patch.setattr(catalog, "_connection", faults.before(catalog._connection))
         for moment in ("commit", "before_cursor_execute"):
             event.listen(catalog._engine, moment, faults.step)

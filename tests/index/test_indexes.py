@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,9 @@ from tests.index.samples import DIM, assert_level, bytes_in, photo, row, row_ids
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import DimensionMismatch
 from mmsearch.index.exact import ExactStore
-from mmsearch.index.faiss_store import FaissStore
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, Root
+from mmsearch.index.row_store import RowStore
 from mmsearch.index.vectors import VectorStore
 
 
@@ -44,7 +46,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-class Watched(FaissStore):
+class Watched(RowStore):
     """Counts the vectors that are added, to tell a loaded store from a derived one."""
 
     added = 0
@@ -60,7 +62,7 @@ def watched() -> type[Watched]:
     return Watched
 
 
-@pytest.mark.parametrize("store_class", [ExactStore, FaissStore])
+@pytest.mark.parametrize("store_class", [ExactStore, RowStore])
 def test_every_view_is_ranked_exactly(
     catalog: Catalog, five: list[int], folder: Path, store_class: type[VectorStore]
 ) -> None:
@@ -119,7 +121,7 @@ def test_a_saved_index_is_loaded_and_not_made_again(
     catalog: Catalog, root: Root, five: list[int], indexes: Indexes, folder: Path, watched: type[Watched]
 ) -> None:
     indexes.save()
-    assert names(folder) == ["caption-1.faiss", "image-1.faiss"]
+    assert names(folder) == ["caption-1.rows", "image-1.rows"]
     again = Indexes(catalog, folder, DIM, watched)
     assert_level(catalog, again)
     assert watched.added == 0
@@ -133,10 +135,10 @@ def test_only_views_that_changed_are_written_again(
 ) -> None:
     indexes.save()
     indexes.save()
-    assert names(folder) == ["caption-1.faiss", "image-1.faiss"]
+    assert names(folder) == ["caption-1.rows", "image-1.rows"]
     catalog.record([photo(root.id, "new.jpg", row(seed=50))])
     indexes.save()
-    assert names(folder) == ["caption-1.faiss", "image-2.faiss"]
+    assert names(folder) == ["caption-1.rows", "image-1.rows", "image-2.rows"]
     assert indexes.problems() == []
 
 
@@ -146,7 +148,7 @@ def test_a_view_that_lost_its_last_row_loses_its_file(
     indexes.save()
     catalog.record([photo(root.id, f"{i}.jpg", row(seed=i)) for i in range(5)])
     indexes.save()
-    assert names(folder) == ["image-2.faiss"]
+    assert names(folder) == ["image-2.rows"]
     assert indexes.problems() == []
 
 
@@ -160,7 +162,7 @@ def test_removals_in_one_view_do_not_age_the_others(
         connection.exec_driver_sql("DELETE FROM rows WHERE view = 'caption'")
     indexes.save()
     catalog.compact()
-    assert names(folder) == ["image-1.faiss"]
+    assert names(folder) == ["image-1.rows"]
     assert Indexes(catalog, folder, DIM, watched).count("image") == 5
     assert watched.added == 0
 
@@ -206,32 +208,39 @@ def test_an_old_generation_serves_who_holds_it(
     catalog.record([photo(root.id, "new.jpg", row(seed=50))])
     forget(catalog, "0.jpg")
     indexes.save()
-    assert not (folder / "image-1.faiss").exists()
+    assert not (folder / "image-1.rows").exists()
     assert_level(reader_catalog, reader)
     reader_catalog.close()
 
 
-def flip_a_bit(folder: Path) -> None:
-    data = bytearray((folder / "image-1.faiss").read_bytes())
+def flip_a_bit(folder: Path, seconds: int = 1) -> None:
+    """Turn a bit, and say that it was so long after the file was written."""
+    path = folder / "image-1.rows"
+    data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    (folder / "image-1.faiss").write_bytes(data)
+    at_ns = path.stat().st_mtime_ns + seconds * 10**9
+    path.write_bytes(data)
+    os.utime(path, ns=(at_ns, at_ns))
 
 
 def truncate(folder: Path) -> None:
-    path = folder / "image-1.faiss"
+    path = folder / "image-1.rows"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def empty(folder: Path) -> None:
-    (folder / "image-1.faiss").write_bytes(b"")
+    (folder / "image-1.rows").write_bytes(b"")
 
 
 def delete(folder: Path) -> None:
-    (folder / "image-1.faiss").unlink()
+    (folder / "image-1.rows").unlink()
 
 
 def swap(folder: Path) -> None:
-    (folder / "image-1.faiss").write_bytes((folder / "caption-1.faiss").read_bytes())
+    path = folder / "image-1.rows"
+    at_ns = path.stat().st_mtime_ns + 10**9
+    path.write_bytes((folder / "caption-1.rows").read_bytes())
+    os.utime(path, ns=(at_ns, at_ns))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +259,7 @@ def test_a_damaged_snapshot_is_named_passed_over_and_rebuilt(
     indexes.save()
     damage(folder)
     again = Indexes(catalog, folder, DIM)
-    path = folder / "image-1.faiss"
+    path = folder / "image-1.rows"
     assert again.problems() == [
         f"the index of the view image cannot be used ({path} {reason}); `mmsearch repair` rebuilds it"
     ]
@@ -260,17 +269,55 @@ def test_a_damaged_snapshot_is_named_passed_over_and_rebuilt(
     assert_level(catalog, Indexes(catalog, folder, DIM))
 
 
+@pytest.mark.parametrize("content", [b"", b"mmrows01", bytes(64), b"mmrows01" + bytes([9]) + bytes(55)])
 def test_a_snapshot_that_was_written_wrong_is_passed_over(
-    catalog: Catalog, five: list[int], indexes: Indexes, folder: Path, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, five: list[int], indexes: Indexes, folder: Path, content: bytes
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(FaissStore, "save", lambda store, path: path.write_bytes(b"IxIxIxIx"))
-        indexes.save()
+    indexes.save()
+    (folder / "image-1.rows").write_bytes(content)
+    noted = indexes._snapshots.noted("image")
+    assert noted is not None
+    wrong = replace(noted, files=(indexes._snapshots._described("image-1.rows", None),))
+    indexes._snapshots.note({"image": wrong, "caption": indexes._snapshots.noted("caption")})
     again = Indexes(catalog, folder, DIM)
-    assert "image-1.faiss holds no vectors" in again.problems()[0]
+    assert "image-1.rows holds no vectors" in again.problems()[0]
     assert_level(catalog, again)
     again.rebuild()
     assert again.problems() == []
+
+
+def test_damage_that_left_the_time_of_the_file_is_found_by_looking_for_it(
+    catalog: Catalog, five: list[int], indexes: Indexes, folder: Path
+) -> None:
+    indexes.save()
+    flip_a_bit(folder, seconds=0)
+    assert Indexes(catalog, folder, DIM).problems() == [
+        f"the index of the view image cannot be used ({folder / 'image-1.rows'} is damaged); "
+        "`mmsearch repair` rebuilds it"
+    ]
+
+
+def test_files_that_were_copied_elsewhere_and_back_still_count(
+    catalog: Catalog, five: list[int], indexes: Indexes, folder: Path, watched: type[Watched]
+) -> None:
+    indexes.save()
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    assert_level(catalog, Indexes(catalog, folder, DIM, watched))
+    assert watched.added == 0
+
+
+def test_an_index_of_a_version_that_kept_each_view_in_one_file_is_made_anew(
+    catalog: Catalog, five: list[int], indexes: Indexes, folder: Path
+) -> None:
+    folder.mkdir()
+    (folder / "image-3.faiss").write_bytes(b"IxM2")
+    old = {"generation": 3, "last_row": five[-1], "last_grave": 0, "dim": DIM, "fingerprint": "", "crc": 0}
+    catalog.set_meta(snapshot_image=json.dumps(old))
+    assert_level(catalog, indexes)
+    indexes.save()
+    assert names(folder) == ["caption-1.rows", "image-4.rows"]
+    assert indexes.problems() == []
 
 
 def test_saving_replaces_a_file_that_was_deleted_meanwhile(
@@ -361,10 +408,10 @@ def test_leftovers_of_a_crash_are_cleared_away(
     catalog: Catalog, five: list[int], indexes: Indexes, folder: Path
 ) -> None:
     folder.mkdir()
-    for name in ("image-7.faiss", ".image-8.faiss.123.tmp", "notes.txt"):
+    for name in ("image-7.rows", ".image-8.rows.123.tmp", "notes.txt"):
         (folder / name).write_text("left over")
     indexes.save()
-    assert names(folder) == ["caption-1.faiss", "image-8.faiss", "notes.txt"]
+    assert names(folder) == ["caption-1.rows", "image-8.rows", "notes.txt"]
     assert indexes.problems() == []
 
 
@@ -385,7 +432,8 @@ def test_the_note_of_a_snapshot_says_what_it_holds(catalog: Catalog, five: list[
     catalog.set_meta(fingerprint="abc")
     indexes.save()
     note = json.loads(catalog.meta("snapshot_image") or "")
-    assert (note["generation"], note["last_row"], note["last_grave"]) == (1, five[-1], 0)
+    assert [file["name"] for file in note["files"]] == ["image-1.rows"]
+    assert (note["last_row"], note["last_grave"]) == (five[-1], 0)
     assert (note["dim"], note["fingerprint"]) == (DIM, "abc")
 
 
@@ -396,13 +444,13 @@ def test_a_store_that_failed_while_catching_up_is_not_used_again(
     assert_level(catalog, indexes)
     catalog.record([photo(root.id, "new.jpg", row(seed=50))])
 
-    def add_and_fail(self: FaissStore, ids: object, vectors: object) -> None:
+    def add_and_fail(self: RowStore, ids: object, vectors: object) -> None:
         original(self, ids, vectors)  # type: ignore[arg-type]
         raise MemoryError
 
-    original = FaissStore.add
+    original = RowStore.add
     with monkeypatch.context() as patch:
-        patch.setattr(FaissStore, "add", add_and_fail)
+        patch.setattr(RowStore, "add", add_and_fail)
         with pytest.raises(MemoryError):
             indexes.count("image")
     assert_level(catalog, indexes)
