@@ -187,7 +187,7 @@ def test_nothing_is_lost_wherever_a_run_fails(
         shutil.rmtree(folder)
         struck = faults.done > at
         at += STRIDE
-    assert at > 120  # so many operations make up a run
+    assert at > 80  # so many operations make up a run
 
 
 @pytest.mark.parametrize(("spare_pages", "is_full"), [(0, True), (2, True), (5, True), (400, False)])
