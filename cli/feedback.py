@@ -28,6 +28,9 @@ class ManyPaths(TyperCommand):
         return super().parse_args(ctx, one_by_one(args))
 
 
+COMMAND_CLASS = ManyPaths
+
+
 def one_by_one(arguments: list[str]) -> list[str]:
     """Arguments with --good and --bad repeated before each path that follows them.
 

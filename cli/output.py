@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, object]
 
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
 # What could move the cursor, end the line, or turn the reading direction around.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 

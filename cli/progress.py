@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mmsearch.cli.output import emit, json_line, note, shown_path
+from mmsearch.cli.output import INTERRUPTED, emit, json_line, note, shown_path
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mmsearch.retrieval.feedback.training import OnStep
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
     from mmsearch.retrieval.types import IndexReport, Progress, Skipped
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-from mmsearch.cli.app import app
+from mmsearch.cli.app import app_of
 from mmsearch.cli.output import emit
 
 INTRODUCTION = """\
@@ -49,8 +49,8 @@ def reference() -> str:
     """docs/cli.md as it should read."""
     runner = CliRunner(env={"COLUMNS": "80", "TERM": "dumb"})
     sections = [INTRODUCTION]
-    for words, _ in command_names(typer.main.get_command(app)):
-        text = runner.invoke(app, [*words, "--help"], prog_name="mmsearch").output
+    for words, _ in command_names(typer.main.get_command(app_of())):
+        text = runner.invoke(app_of(), [*words, "--help"], prog_name="mmsearch").output
         sections.append(f"## {' '.join(('mmsearch', *words))}\n\n```text\n{text.strip()}\n```\n")
     return "\n".join(sections)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -85,9 +84,11 @@ def _count() -> int:
 
 
 def _installed(name: str, otherwise: str) -> Finding:
+    from importlib import metadata  # a module that a query does not need
+
     try:
-        return Finding(name, "ok", version(name))
-    except PackageNotFoundError:
+        return Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
         return Finding(name, "missing", otherwise)
 
 

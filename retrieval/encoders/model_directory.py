@@ -9,10 +9,7 @@ bank.npy:   float16 (B, D), optional: unit rows of captions of all kinds; see mm
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -78,6 +75,8 @@ class ModelDirectory:
 def fingerprint(path: Path) -> str:
     """The SHA-256, in hex, of the bytes of image.onnx, text.onnx, tokenizer.json and, where there is one,
     adapter.npz, one after the other."""
+    import hashlib  # by those who make a model; a query reads what they noted
+
     digest = hashlib.sha256()
     for name in (*PARTS, ADAPTER) if (path / ADAPTER).is_file() else PARTS:
         with (path / name).open("rb") as part:
@@ -118,6 +117,9 @@ def read(path: Path, *, verify: bool = False) -> ModelDirectory:
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
     """A folder beside target that becomes target when all went well, and vanishes when not."""
+    import shutil
+    import tempfile
+
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".adding-", dir=target.parent))
     try:

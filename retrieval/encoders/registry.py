@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-from platformdirs import user_data_path
 
 from mmsearch.index.errors import DeviceUnavailable, ModelInvalid, ModelNotFound, UsageError
 from mmsearch.retrieval import devices
@@ -25,6 +22,8 @@ def models_directory() -> Path:
     """Where added models are kept: MMSEARCH_MODELS, or `models` in the user's data directory."""
     if named := os.environ.get("MMSEARCH_MODELS"):
         return Path(named)
+    from platformdirs import user_data_path
+
     return user_data_path("mmsearch") / "models"
 
 
@@ -71,6 +70,8 @@ def remove(name: str) -> None:
     path = find(name)
     if path not in _added():
         raise UsageError(f"{path} was not added by `mmsearch models add`; delete it yourself")
+    import shutil
+
     shutil.rmtree(path)
 
 

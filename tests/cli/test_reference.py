@@ -8,11 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mmsearch.cli.app import app
+from mmsearch.cli.app import app_of
 from mmsearch.cli.reference import INTRODUCTION, command_names
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
-COMMANDS = list(command_names(typer.main.get_command(app)))
+COMMANDS = list(command_names(typer.main.get_command(app_of())))
 
 
 def section(words: tuple[str, ...]) -> str:
@@ -65,6 +65,6 @@ def test_every_command_and_option_says_what_it_is_for(words: tuple[str, ...], co
 def test_the_help_fits_a_terminal_of_80_columns() -> None:
     runner = CliRunner(env={"COLUMNS": "80"})
     for words, _ in COMMANDS:
-        shown = runner.invoke(app, [*words, "--help"]).output
+        shown = runner.invoke(app_of(), [*words, "--help"]).output
         assert max(map(len, shown.splitlines())) <= 80
         assert "..." not in shown.partition("Commands:")[2]

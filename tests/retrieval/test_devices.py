@@ -119,7 +119,7 @@ def test_the_diagnosis_names_the_extra_of_what_is_missing(monkeypatch: pytest.Mo
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(devices, "version", missing)
+    monkeypatch.setattr("importlib.metadata.version", missing)
     found = {finding.what: finding for finding in devices.diagnose()}
     assert found["torch"] == ("torch", "missing", "optional: pip install 'mmsearch[gpu]'")
 
