@@ -110,6 +110,7 @@ def read_alone(model: Path, photos: list[Path]) -> float:
     import os
     from concurrent.futures import ThreadPoolExecutor
 
+    from mmsearch.index.items import Root
     from mmsearch.retrieval import files
     from mmsearch.retrieval.feeding import WorkerFeed
     from mmsearch.retrieval.types import File
@@ -119,7 +120,7 @@ def read_alone(model: Path, photos: list[Path]) -> float:
 
     def read(path: Path) -> None:
         files.digest(path)
-        feed.decode(File(1, path, path.name, "image", path.stat().st_size, 0), [], True)
+        feed.decode(File(Root(1, path.parent), path.name, "image", path.stat().st_size, 0), [], True)
 
     with ThreadPoolExecutor(2 * cores) as pool:
         list(pool.map(read, photos[: 4 * cores]))  # starts the processes

@@ -42,10 +42,9 @@ class Contents(Roots):
         items = "SELECT path, id, size_bytes, mtime_ns, companions, digest FROM items WHERE root_id = ?"
         failures = "SELECT path, NULL, size_bytes, mtime_ns, companions, NULL FROM failures WHERE root_id = ?"
         with self._reading() as connection:
-            stored = connection.execute(items, (root_id,)).fetchall()
-            failed = connection.execute(failures, (root_id,)).fetchall()
-        known = {read_path(path): Known(*rest) for path, *rest in failed}
-        return known | {read_path(path): Known(*rest) for path, *rest in stored}
+            known = {read_path(row[0]): Known(*row[1:]) for row in connection.execute(failures, (root_id,))}
+            known.update((read_path(row[0]), Known(*row[1:])) for row in connection.execute(items, (root_id,)))
+        return known
 
     def record(self, items: Sequence[NewItem], failures: Sequence[NewFailure] = ()) -> None:
         """Store items with their rows, and failures, in place of what their paths held; all or nothing."""

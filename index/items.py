@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:  # `mmsearch --help` needs Kind, not NumPy
     import numpy as np
@@ -85,8 +85,7 @@ class NewFailure:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):  # a library has as many as files, and each run makes all of them
     """What the catalogue remembers of a path. item_id is None for a failure."""
 
     item_id: int | None

@@ -165,7 +165,7 @@ def _rows(
 def _item(read: Read, rows: tuple[NewRow, ...]) -> NewItem:
     file, decoded = read.task.file, read.decoded
     return NewItem(
-        root_id=file.root_id,
+        root_id=file.root.id,
         path=file.relative,
         kind=file.kind,
         size_bytes=file.size_bytes,
@@ -188,7 +188,7 @@ def _modified_at(file: File) -> str:
 def _failure(read: Read) -> NewFailure:
     file = read.task.file
     return NewFailure(
-        root_id=file.root_id,
+        root_id=file.root.id,
         path=file.relative,
         size_bytes=file.size_bytes,
         mtime_ns=file.mtime_ns,

@@ -6,13 +6,14 @@ import errno
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b, file_digest
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from mmsearch.index.errors import Unreadable, UsageError
-from mmsearch.index.items import Root
+from mmsearch.index.items import Kind, Root
 from mmsearch.retrieval import naming
 from mmsearch.retrieval.types import File, Passage, Skipped
 
@@ -131,53 +132,57 @@ def _scan(root: Root, folder: Path, rules: _Rules) -> Iterator[File | Skipped | 
     """What one folder holds, by name: files, what was passed over, and the folders below (as paths)."""
     try:
         with os.scandir(folder) as listing:
-            entries = sorted((e for e in listing if not rules.is_hidden(e.name)), key=lambda e: e.name)
+            entries = sorted((e for e in listing if not rules.is_hidden(e.name)), key=attrgetter("name"))
     except OSError as error:
         yield Skipped(folder, failure(error))
         return
     base = root.relative(folder)
-    families = _families(entry.name for entry in entries if _leads_to(entry.is_file))
+    families = _families(entries)
     for entry in entries:
         is_folder = _leads_to(entry.is_dir)
-        if not is_folder and naming.kind_of(entry.name) is None:
+        kind = naming.kind_of(entry.name)
+        if kind is None and not is_folder:
             continue
         relative = f"{base}/{entry.name}" if base else entry.name
         if rules.is_left_out(relative, is_folder=is_folder):
             continue
         if flaw := naming.flaw(entry.name):
             yield Skipped(Path(entry.path), flaw)
-        elif is_folder:
+        elif is_folder or kind is None:
             yield Path(entry.path)
         else:
-            yield from _file(root, entry, relative, families[naming.family(entry.name)], rules)
+            family = families[naming.family(entry.name)] if families else []
+            if file := _file(root, entry, kind, relative, family, rules):
+                yield file
 
 
 def _file(
-    root: Root, entry: os.DirEntry[str], relative: str, family: Sequence[str], rules: _Rules
-) -> Iterator[File | Skipped]:
-    """The file of an entry, nothing where it is the caption of another."""
-    kind = naming.kind_of(entry.name)
-    if kind is None or (kind == "text" and naming.is_sidecar(entry.name, family)):
-        return
-    path = Path(entry.path)
+    root: Root, entry: os.DirEntry[str], kind: Kind, relative: str, family: Sequence[str], rules: _Rules
+) -> File | Skipped | None:
+    """The file of an entry, None where it is the caption of another."""
+    if kind == "text" and naming.is_sidecar(entry.name, family):
+        return None
     try:
         status = entry.stat()
     except OSError as error:
-        yield Skipped(path, failure(error))
-        return
+        return Skipped(Path(entry.path), failure(error))
     if not stat.S_ISREG(status.st_mode):
-        yield Skipped(path, "not a regular file")  # opening a pipe would wait for ever
-        return
-    base = relative.removesuffix(entry.name)
-    beside = [name for name in naming.companions(entry.name, family) if not rules.is_left_out(base + name)]
-    companions = tuple(path.with_name(name) for name in beside)
-    yield File(root.id, path, relative, kind, status.st_size, status.st_mtime_ns, companions)
+        return Skipped(Path(entry.path), "not a regular file")  # opening a pipe would wait for ever
+    companions: tuple[Path, ...] = ()
+    if len(family) > 1:
+        base = relative.removesuffix(entry.name)
+        beside = [name for name in naming.companions(entry.name, family) if not rules.is_left_out(base + name)]
+        companions = tuple(Path(entry.path).with_name(name) for name in beside)
+    return File(root, relative, kind, status.st_size, status.st_mtime_ns, companions)
 
 
-def _families(names: Iterable[str]) -> dict[str, list[str]]:
+def _families(entries: Sequence[os.DirEntry[str]]) -> Mapping[str, Sequence[str]]:
+    """The files that may belong together; none where no name could say anything of another, as among photos alone."""
     families: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        families[naming.family(name)].append(name)
+    if any(naming.may_speak(entry.name) for entry in entries):
+        for entry in entries:
+            if _leads_to(entry.is_file):
+                families[naming.family(entry.name)].append(entry.name)
     return families
 
 

@@ -128,15 +128,13 @@ class IndexRun:
         if not root.path.exists():
             return self._absent(root, known)
         tasks: list[Task] = []
-        seen: set[str] = set()
         unseen: list[str] = []  # what cannot be looked into is not taken to be gone
         for found in self._walk(root, scope) if scope.exists() else ():
             if isinstance(found, Skipped):
                 unseen.append(self._skip_on_walk(root, found, known))
                 continue
-            seen.add(found.relative)
-            captions = tuple(_manifest_captions(root, found, manifests))
-            before = known.get(found.relative)
+            captions = tuple(_manifest_captions(root, found, manifests)) if manifests else ()
+            before = known.pop(found.relative, None)
             task = Task(found, files.companions_key(found, captions), captions, before)
             if task.is_stale:
                 tasks.append(task)
@@ -144,7 +142,7 @@ class IndexRun:
                 self._tally.still_failing += 1
             else:
                 self._tally.unchanged += 1
-        gone = [path for path in known if path not in seen and _below(path, root.relative(scope))]
+        gone = [path for path in known if _below(path, root.relative(scope))]
         gone = [path for path in gone if not any(_below(path, folder) for folder in unseen)]
         return Plan(
             tasks,
@@ -230,8 +228,8 @@ def _manifest_captions(
     root: Root, file: File, manifests: Mapping[str, tuple[ManifestCaption, ...]]
 ) -> Iterator[Passage]:
     """What caption files say of a file, and of the voice notes beside it."""
-    for path in (file.path, *file.companions):
-        for each in manifests.get(root.relative(path), ()):
+    for relative in (file.relative, *map(root.relative, file.companions)):
+        for each in manifests.get(relative, ()):
             yield Passage(each.view, each.text, each.start_s, each.end_s)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -27,6 +26,7 @@ TEXTS = [".txt", ".md", ".markdown", ".rst", ".html", ".htm"]
 CLIPS = [".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a"]
 UNTIMED = (".txt", ".json")  # sidecars of photos and clips
 TIMED = (".srt", ".vtt", ".lrc")  # sidecars that only a clip can have
+_SPEAKING = (*UNTIMED, *TIMED, *CLIPS)  # what may say something of a file beside it
 
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(PHOTOS, "image"),
@@ -38,12 +38,12 @@ _TAKEOUT = "supplemental-metadata"  # photo.jpg.supplemental-metadata.json, ofte
 
 def suffix(name: str) -> str:
     """The extension in lower case, with its dot."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a name, not a path
+    return _split(name)[1].lower()
 
 
 def stem(name: str) -> str:
     """The name without its last extension."""
-    return os.path.splitext(name)[0]  # noqa: PTH122
+    return _split(name)[0]
 
 
 def kind_of(name: str) -> Kind | None:
@@ -53,6 +53,11 @@ def kind_of(name: str) -> Kind | None:
     ('image', 'audio', None)
     """
     return _KINDS.get(suffix(name))
+
+
+def may_speak(name: str) -> bool:
+    """Whether what has this name could be a sidecar of a file beside it, or the voice note of a photo."""
+    return name.lower().endswith(_SPEAKING)
 
 
 def sidecars(name: str, beside: Iterable[str]) -> list[str]:
@@ -109,11 +114,19 @@ def family(name: str) -> str:
 
 def flaw(name: str) -> str | None:
     """Why a name cannot be stored or shown, None where it can."""
+    if name.isprintable():  # which neither kind of flaw is
+        return None
     if any("\ud800" <= char <= "\udfff" for char in name):
         return "its name is not UTF-8"
     if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
         return "its name holds a line break or another control character"
     return None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """os.path.splitext of a name that is no path, which takes a quarter of the time."""
+    head, dot, tail = name.rpartition(".")
+    return (head, dot + tail) if head.strip(".") else (name, "")
 
 
 def _owner(sidecar: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.items import Kind, View
+from mmsearch.index.items import Kind, Root, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,17 @@ class File:
     companions: sidecars beside it that may hold its captions, sorted by name.
     """
 
-    root_id: int
-    path: Path
+    root: Root
     relative: str
     kind: Kind
     size_bytes: int
     mtime_ns: int
     companions: tuple[Path, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where it is. Made when it is asked for: of most files, nobody asks."""
+        return self.root.path / self.relative
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import Unreadable
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import Kind, View
+from mmsearch.index.items import Kind, Root, View
 from mmsearch.retrieval import hubs, naming
 from mmsearch.retrieval.embedding import Embedder, Read, Task
 from mmsearch.retrieval.encoders import registry
@@ -53,7 +53,7 @@ def stage(judged: JudgedSet, encoder: Remembering, folder: Path, *, model: str =
     try:
         catalog.set_meta(model=model, fingerprint=encoder.card.fingerprint, dim=str(encoder.card.dim))
         root = catalog.add_root(folder / _ROOT)
-        _record(catalog, encoder, list(_reads(judged.items, encoder, root.id, folder / _ROOT)))
+        _record(catalog, encoder, list(_reads(judged.items, encoder, root)))
         hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
         known = catalog.known(root.id)
         ids = np.array([known[item.name].item_id for item in judged.items], np.int64)
@@ -71,11 +71,11 @@ def _record(catalog: Catalog, encoder: Remembering, reads: Sequence[Read]) -> No
         catalog.record(*embedder.embed(reads[start : start + _BATCH]))
 
 
-def _reads(items: Sequence[JudgedItem], encoder: Remembering, root_id: int, root: Path) -> Iterator[Read]:
+def _reads(items: Sequence[JudgedItem], encoder: Remembering, root: Root) -> Iterator[Read]:
     """What reading the file of each item would have given."""
     photos = encoder.photos(list({item.photo: None for item in items if item.photo is not None}))
     for item in items:
-        file = File(root_id, root / item.name, item.name, _kind(item), size_bytes=0, mtime_ns=0)
+        file = File(root, item.name, _kind(item), size_bytes=0, mtime_ns=0)
         told = ((view, getattr(item, view)) for view in _TOLD)
         passages = tuple(Passage(view, text) for view, text in told if text is not None)
         vector = None

@@ -19,6 +19,7 @@ from PIL import Image
 from tests.models import make_tiny_model
 
 from mmsearch.index.errors import ReaderDied, Unreadable
+from mmsearch.index.items import Root
 from mmsearch.retrieval.decode import photos
 from mmsearch.retrieval.decode.worker import Picture, Want
 from mmsearch.retrieval.encoders import model_directory
@@ -85,7 +86,7 @@ def local(model: Path, preprocess: Preprocess) -> LocalFeed:
 
 
 def file(path: Path, kind: Any = "image") -> File:
-    return File(1, path, path.name, kind, path.stat().st_size, 0)
+    return File(Root(1, path.parent), path.name, kind, path.stat().st_size, 0)
 
 
 def photo(path: Path, size: tuple[int, int] = (300, 200), orientation: int = 1, seed: int = 0) -> File:

@@ -4,9 +4,12 @@ import inspect
 import os
 import socket
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmsearch.index.errors import Unreadable
 from mmsearch.index.items import Root
@@ -57,7 +60,8 @@ def test_a_file_carries_its_root_size_and_time(tmp_path: Path) -> None:
     put(tmp_path, "sub/a.jpg")
     os.utime(tmp_path / "sub/a.jpg", ns=(1, 1_234_567_890_123_456_789))
     (file,) = all_of(tmp_path, None)
-    assert file == File(7, tmp_path / "sub/a.jpg", "sub/a.jpg", "image", 9, 1_234_567_890_123_456_789)
+    assert file == File(Root(7, tmp_path), "sub/a.jpg", "image", 9, 1_234_567_890_123_456_789)
+    assert file.path == tmp_path / "sub/a.jpg"
 
 
 def test_files_come_folder_by_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -324,3 +328,25 @@ def test_the_digest_is_blake2b_of_sixteen_bytes(tmp_path: Path) -> None:
 def test_the_digest_of_a_file_that_is_gone_is_unreadable(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=r"^not there, or a link to something that is not there$"):
         digest(tmp_path / "gone")
+
+
+@given(st.text(alphabet="aJP.txtjson ~é", max_size=12).filter(bool))
+def test_a_name_is_split_as_the_standard_library_splits_it(name: str) -> None:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122  # Path.suffix sees dots at the beginning otherwise
+    assert (naming.stem(name), naming.suffix(name)) == (stem, suffix.lower())
+
+
+@given(
+    st.sampled_from(["rex.jpg", "rex.heic", "rex.txt", "rex.wav", "rex"]),
+    st.text(alphabet="rexjpg.tTsonvwi", max_size=14),
+)
+def test_what_says_something_of_another_file_is_seen_to_by_its_name(name: str, other: str) -> None:
+    if other in naming.companions(name, [name, other]) or naming.is_sidecar(other, [name, other]):
+        assert naming.may_speak(other)
+
+
+@given(st.text(max_size=4), st.sampled_from(["", "\n", "\x7f", "\u2028", "\ud800"]), st.text(max_size=4))
+def test_a_name_that_can_be_shown_has_no_flaw(before: str, character: str, after: str) -> None:
+    name = before + character + after
+    flawed = any(unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") for each in name)
+    assert (naming.flaw(name) is not None) == flawed

@@ -19,7 +19,7 @@ from mutagen.wave import WAVE
 from PIL import Image
 
 from mmsearch.index.errors import Unreadable
-from mmsearch.index.items import KINDS
+from mmsearch.index.items import KINDS, Root
 from mmsearch.retrieval.decode import decode
 from mmsearch.retrieval.types import Decoded, File, Passage, Preprocess
 
@@ -183,7 +183,7 @@ def test_an_empty_file_is_unreadable(tmp_path: Path, read: Read, name: str, reas
 
 def test_a_file_that_is_gone_is_unreadable(tmp_path: Path) -> None:
     for kind in KINDS:
-        gone = File(1, tmp_path / "gone", "gone", kind, 1, 1)
+        gone = File(Root(1, tmp_path), "gone", kind, 1, 1)
         with pytest.raises(Unreadable, match=r"^not there, or a link to something that is not there$"):
             decode(gone, preprocess=Preprocess(8), spans=lambda text: [])
 
