@@ -20,8 +20,7 @@ class Hubness(Database):
         D is 0 where N is.
         """
         query = "SELECT id, vector FROM rows WHERE hubness IS NULL ORDER BY id LIMIT ?"
-        with self._reading() as connection:
-            found = connection.execute(query, (limit,)).fetchall()
+        found = self._ask(query, (limit,))
         ids = np.array([id_ for id_, _ in found], np.int64)
         return ids, unpack(b"".join(blob for _, blob in found)).reshape(len(ids), -1 if found else 0)
 

@@ -20,8 +20,7 @@ class Ledger(Database):
         """Every file that was passed over, by path."""
         tables = "failures JOIN roots ON roots.id = failures.root_id"
         query = f"SELECT roots.path, failures.path, reason, failed_at FROM {tables}"
-        with self._reading() as connection:
-            found = connection.execute(query).fetchall()
+        found = self._ask(query)
         listed = [Failure(Path(read_path(root), read_path(path)), *rest) for root, path, *rest in found]
         return sorted(listed, key=lambda failure: failure.path)
 
@@ -50,8 +49,7 @@ class Ledger(Database):
 
     def excludes(self, root_id: int) -> set[str]:
         """The paths below a root that were forgotten on purpose."""
-        with self._reading() as connection:
-            found = connection.execute("SELECT path FROM excludes WHERE root_id = ?", (root_id,)).fetchall()
+        found = self._ask("SELECT path FROM excludes WHERE root_id = ?", (root_id,))
         return {read_path(path) for (path,) in found}
 
     def set_captions(self, root_id: int, source: str, captions: Iterable[tuple[str, ManifestCaption]]) -> None:
@@ -77,8 +75,7 @@ class Ledger(Database):
     def captions(self, root_id: int) -> dict[str, tuple[ManifestCaption, ...]]:
         """The captions that manifests give to paths below a root, by manifest and in its order."""
         query = "SELECT path, view, text, start_s, end_s FROM captions WHERE root_id = ? ORDER BY source, id"
-        with self._reading() as connection:
-            found = connection.execute(query, (root_id,)).fetchall()
+        found = self._ask(query, (root_id,))
         captions: dict[str, tuple[ManifestCaption, ...]] = {}
         for stored, *rest in found:
             path = read_path(stored)

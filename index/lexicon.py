@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.reader import Reader
+from mmsearch.index.rows import is_among
 from mmsearch.index.words import INDEXED, Indexed
 
 _WORD = re.compile(r"[^\W_]+")
@@ -96,7 +97,7 @@ class Matches:
         """The `depth` ids of the greatest weight, best first, ties to the smaller id; of allowed (A,) ones if given."""
         ids, weights = self.ids, self.weights
         if allowed is not None:
-            kept = np.isin(ids, allowed)
+            kept = is_among(ids, allowed)
             ids, weights = ids[kept], weights[kept]
         if len(ids) > depth:  # sorting all of them would take longer than finding them
             kept = weights >= np.partition(weights, len(weights) - depth)[len(weights) - depth]
@@ -139,8 +140,8 @@ class Lexicon:
             return Matches.of([], [])
         with self._lock:
             self._catch_up()
-            lists = self._lists_of(indexed, words)
             count = self._counts[indexed]
+            lists = self._lists_of(indexed, words) if count else []
         # "+ 1": a word that is in more than half of all texts still counts for something.
         weights = [math.log(1 + (count - len(ids) + 0.5) / (len(ids) + 0.5)) for ids in lists]
         return Matches.of(lists, weights)

@@ -61,8 +61,7 @@ class Reader(Addresses, Rows, Words):
 
     def meta(self, key: str) -> str | None:
         """What set_meta noted under key."""
-        with self._reading() as connection:
-            found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
+        found = self._ask("SELECT value FROM meta WHERE key = ?", (key,))
         return found[0][0] if found else None
 
     def _is_up_to_date(self) -> bool:

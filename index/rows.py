@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,31 @@ class RowFacts:
     hubness: NDArray[np.float32]
     characters: NDArray[np.int64]
 
+    @classmethod
+    def none(cls) -> Self:
+        """The facts of no rows."""
+        ids = np.empty(0, np.int64)
+        return cls(ids, ids, np.empty(0, np.float32), ids)
 
-# The facts of a row that is not stored.
-_GONE = (PADDING_ID, VIEWS[0], None, 0)
+    def followed_by(self, other: Self) -> Self:
+        """The facts of these rows and then of others."""
+        return type(self)(*(np.concatenate(pair) for pair in zip(self._columns, other._columns, strict=True)))
+
+    def at(self, places: NDArray[np.int64]) -> Self:
+        """The facts of the rows at places (M,)."""
+        return type(self)(*(column[places] for column in self._columns))
+
+    @property
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        return self.owners, self.views, self.hubness, self.characters
+
+
+_PLACE_OF_VIEW = " ".join(f"WHEN '{view}' THEN {place}" for place, view in enumerate(VIEWS))
+_FACTS = (
+    f"SELECT id, item_id, CASE view {_PLACE_OF_VIEW} END, hubness, length(text) FROM rows WHERE id {AMONG} ORDER BY id"
+)
+# What stands for a row that is not stored.
+_GONE = (PADDING_ID, PADDING_ID, 0, None, 0)
 
 
 class GravesGone(LookupError):
@@ -58,8 +80,7 @@ class Rows(SqliteFile):
         """The vector (D,) of each content key that is stored."""
         # The bare column beside max() is that of the row with the greatest id: SQLite documents it.
         query = f"SELECT content_key, vector, max(id) FROM rows WHERE content_key {AMONG} GROUP BY content_key"
-        with self._reading() as connection:
-            found = connection.execute(query, (listed(keys),)).fetchall()
+        found = self._ask(query, (listed(keys),))
         return {key: unpack(blob) for key, blob, _ in found}
 
     def rows_after(self, view: View, row_id: int, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
@@ -68,8 +89,7 @@ class Rows(SqliteFile):
         D is 0 where N is. LibraryDamaged where the vectors are not of one length.
         """
         query = "SELECT id, vector FROM rows WHERE view = ? AND id > ? ORDER BY id LIMIT ?"
-        with self._reading() as connection:
-            found = connection.execute(query, (view, row_id, limit)).fetchall()
+        found = self._ask(query, (view, row_id, limit))
         blobs = [blob for _, blob in found]
         if len({len(blob) for blob in blobs}) > 1:
             raise LibraryDamaged(path=self.path, detail="it holds vectors of different lengths")
@@ -85,7 +105,7 @@ class Rows(SqliteFile):
             if seq < _graves_floor(connection):
                 raise GravesGone
             buried = connection.execute("SELECT row_id FROM graves WHERE seq > ? AND view = ?", (seq, view)).fetchall()
-            return _ids(buried), _last_number(connection, "graves")
+            return _ids(buried), _last_grave(connection)
 
     def graves_floor(self) -> int:
         """The number up to which removals are no longer on record."""
@@ -95,43 +115,37 @@ class Rows(SqliteFile):
     def version(self) -> int:
         """A number that grows whenever rows come or go, so that indexes know when to catch up."""
         # Every new row and every removal takes a number, and numbers are never given twice.
-        with self._reading() as connection:
-            return _last_number(connection, "rows", "graves")
+        ((last,),) = self._ask("SELECT sum(seq) FROM sqlite_sequence WHERE name IN ('rows', 'graves')")
+        return last or 0
 
     def describe(self, row_ids: Collection[int]) -> dict[int, StoredRow]:
         """What is stored beside the vectors of rows; ids that are not stored are left out."""
         query = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE rows.id {AMONG}"
-        with self._reading() as connection:
-            found = connection.execute(query, (listed(row_ids),)).fetchall()
+        found = self._ask(query, (listed(row_ids),))
         return {id_: _stored_row(id_, *rest) for id_, *rest in found}
 
     def rows_of(self, item_id: int) -> list[tuple[StoredRow, NDArray[np.float16]]]:
         """The rows of an item with their vectors (D,), by id."""
         query = f"SELECT rows.vector, {_COLUMNS} FROM {_TABLES} WHERE rows.item_id = ? ORDER BY rows.id"
-        with self._reading() as connection:
-            found = connection.execute(query, (item_id,)).fetchall()
+        found = self._ask(query, (item_id,))
         return [(_stored_row(*columns), unpack(vector)) for vector, *columns in found]
 
     def facts(self, row_ids: NDArray[np.int64]) -> RowFacts:
         """What candidates need to know of rows, in the order of row_ids (N,)."""
-        query = f"SELECT id, item_id, view, hubness, length(text) FROM rows WHERE id {AMONG}"
-        with self._reading() as connection:
-            found = connection.execute(query, (listed(row_ids.tolist()),)).fetchall()
-        known = {id_: fact for id_, *fact in found}
-        facts = [known.get(id_, _GONE) for id_ in row_ids.tolist()]
+        found = self._ask(_FACTS, (listed(row_ids.tolist()),))
+        table = np.array([*found, _GONE], np.float64)  # (M + 1, 5), by id but for the last
+        places = np.searchsorted(table[:-1, 0], row_ids)
+        places[table[places, 0] != row_ids] = -1
+        _, owners, views, hubness, characters = table[places].T
         return RowFacts(
-            owners=np.array([owner for owner, *_ in facts], np.int64),
-            views=np.array([VIEWS.index(view) for _, view, *_ in facts], np.int64),
-            hubness=np.array([np.nan if value is None else value for *_, value, _ in facts], np.float32),
-            characters=np.array([characters for *_, characters in facts], np.int64),
+            owners.astype(np.int64), views.astype(np.int64), hubness.astype(np.float32), characters.astype(np.int64)
         )
 
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""
         # "+": left to itself SQLite goes through all rows of the view, whose ids are in order already.
         query = f"SELECT id, item_id FROM rows WHERE item_id {AMONG} AND +view = ? ORDER BY id"
-        with self._reading() as connection:
-            found = connection.execute(query, (listed(item_ids.tolist()), view)).fetchall()
+        found = self._ask(query, (listed(item_ids.tolist()), view))
         both = np.array(found, np.int64).reshape(-1, 2)
         return both[:, 0], both[:, 1]
 
@@ -155,6 +169,18 @@ def unpack(blob: bytes) -> NDArray[np.float16]:
     return np.frombuffer(blob, "<f2")
 
 
+def is_among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of values (N,) are among ascending ones (M,); of few values much quicker than NumPy's own isin.
+
+    >>> is_among(np.array([3, 1, 9]), np.array([1, 2, 3])).tolist()
+    [True, True, False]
+    """
+    places = np.searchsorted(ascending, values)
+    found = places < len(ascending)
+    found[found] = ascending[places[found]] == values[found]
+    return found
+
+
 def listed(values: Collection[int] | Collection[str]) -> str:
     """Many values, of any number, as the one parameter of AMONG."""
     return json.dumps(list(values))
@@ -169,11 +195,9 @@ def _graves_floor(connection: sqlite3.Connection) -> int:
     return int(found[0][0]) if found else 0
 
 
-def _last_number(connection: sqlite3.Connection, *tables: str) -> int:
-    """The sum of the last numbers that AUTOINCREMENT has given in tables."""
-    named = ", ".join(f"'{table}'" for table in tables)
-    ((last,),) = connection.execute(f"SELECT sum(seq) FROM sqlite_sequence WHERE name IN ({named})").fetchall()
-    return last or 0
+def _last_grave(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'graves'").fetchall()
+    return found[0][0] if found else 0
 
 
 def _stored_row(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from mmsearch.index.errors import LibraryBusy, LibraryDamaged
@@ -39,6 +40,15 @@ class SqliteFile:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Every row that one statement gives. It sees one state of the catalogue, as a transaction does."""
+        with translated(self.path):
+            connection = self._connection()
+            try:
+                return connection.execute(query, values).fetchall()
+            finally:
+                self._idle.append(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

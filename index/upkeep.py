@@ -35,8 +35,7 @@ class Upkeep(Contents):
 
     def uncaptioned(self) -> list[Path]:
         """The clips that have no caption, and so no row by which a query could find them."""
-        with self._reading() as connection:
-            found = connection.execute(_UNCAPTIONED).fetchall()
+        found = self._ask(_UNCAPTIONED)
         return sorted(Path(read_path(root), read_path(path)) for root, path in found)
 
     def problems(self) -> list[str]:

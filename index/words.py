@@ -36,14 +36,14 @@ class Words(SqliteFile):
             "texts": "SELECT count(*) FROM rows WHERE view <> 'image'",
             "names": "SELECT count(*) FROM items",
         }
-        with self._reading() as connection:
-            return int(connection.execute(counted[indexed]).fetchall()[0][0])
+        ((count,),) = self._ask(counted[indexed])
+        return int(count)
 
     def words_version(self) -> int:
         """A number that grows whenever texts or names come, go or change."""
         # Each of these takes a number: a row or an item that comes, a row that goes, a root that takes in another.
-        with self._reading() as connection:
-            return connection.execute("SELECT sum(seq) FROM sqlite_sequence").fetchall()[0][0] or 0
+        ((last,),) = self._ask("SELECT sum(seq) FROM sqlite_sequence")
+        return last or 0
 
 
 def faults(connection: sqlite3.Connection) -> list[str]:

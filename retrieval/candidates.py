@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Matches, bm25
 from mmsearch.index.reader import Reader
-from mmsearch.index.rows import RowFacts
+from mmsearch.index.rows import RowFacts, is_among
 from mmsearch.index.vectors import PADDING_ID
 
 EVERYTHING = ItemFilter()
@@ -69,7 +70,7 @@ class Allowed:
         if only.is_open:
             return cls(dict.fromkeys(VIEWS))
         rows = {view: catalog.select(view, only) for view in VIEWS}
-        return cls(rows, np.concatenate(list(rows.values())), catalog.select_items(only))
+        return cls(rows, np.sort(np.concatenate(list(rows.values()))), catalog.select_items(only))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,24 @@ class Spoken:
         return kept
 
 
+class Facts:
+    """What a catalogue knows of the rows that one query meets, each asked for once."""
+
+    def __init__(self, catalog: Reader) -> None:
+        self._catalog = catalog
+        self._ids = np.empty(0, np.int64)  # ascending
+        self._known = RowFacts.none()
+
+    def of(self, row_ids: NDArray[np.int64]) -> RowFacts:
+        """The facts of row_ids (N,), in their order; those of PADDING_ID are those of a row that is not stored."""
+        fresh = row_ids[~is_among(row_ids, self._ids)]
+        if len(fresh):
+            ids = np.concatenate([self._ids, fresh])
+            order = np.argsort(ids)
+            self._ids, self._known = ids[order], self._known.followed_by(self._catalog.facts(fresh)).at(order)
+        return self._known.at(np.searchsorted(self._ids, row_ids))
+
+
 def gather(
     catalog: Reader,
     indexes: Indexes,
@@ -110,12 +129,12 @@ def gather(
     allowed = Allowed.by(catalog, only)
     found = {view: indexes.search(view, targets, depth, allowed.rows[view]) for view in VIEWS if indexes.count(view)}
     for at, (target, text) in enumerate(zip(targets, words, strict=True)):
-        near = {view: (each.ids[at], each.scores[at]) for view, each in found.items()}
-        rankings = _with_owners(catalog, near)
-        spoken = _spoken(catalog, indexes, text, depth, allowed)
+        near, facts = {view: (each.ids[at], each.scores[at]) for view, each in found.items()}, Facts(catalog)
+        rankings = _with_owners(facts, near)
+        spoken = _spoken(facts, indexes, text, depth, allowed)
         lists = [ranking.owners for ranking in rankings.values()]
         items = shortlist([*lists, spoken.owners, spoken.items], depth)
-        yield _completed(catalog, indexes, items, target, rankings, spoken)
+        yield _completed(catalog, facts, indexes, items, target, rankings, spoken)
 
 
 def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int64]:
@@ -127,20 +146,19 @@ def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int6
     >>> shortlist([np.array([7, 7, 3, 1]), np.array([2, 9])], 3).tolist()
     [2, 3, 7]
     """
-    best: dict[int, int] = {}
-    for ranked in lists:
-        for rank, item in enumerate(dict.fromkeys(ranked.tolist())):
-            best[item] = min(rank, best.get(item, rank))
-    highest = sorted(best, key=lambda item: (best[item], item))[:depth]
-    return np.array(sorted(highest), np.int64)
+    distinct = [np.array(list(dict.fromkeys(ranked.tolist())), np.int64) for ranked in lists]
+    items = np.concatenate([np.empty(0, np.int64), *distinct])
+    ranks = np.concatenate([np.empty(0, np.int64), *(np.arange(len(each)) for each in distinct)])
+    highest = items[np.lexsort((items, ranks))].tolist()
+    return np.array(sorted(islice(dict.fromkeys(highest), depth)), np.int64)
 
 
 def _with_owners(
-    catalog: Reader, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
+    facts: Facts, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
 ) -> dict[View, Ranking]:
     """The rows and scores of each view's list that still have an owner: another process may have deleted some."""
     ids = [np.empty(0, np.int64), *(rows for rows, _ in near.values())]
-    owners = np.split(catalog.facts(np.concatenate(ids)).owners, np.cumsum([len(each) for each in ids]))[1:]
+    owners = np.split(facts.of(np.concatenate(ids)).owners, np.cumsum([len(each) for each in ids]))[1:]
     rankings = {}
     for (view, (rows, scores)), owned in zip(near.items(), owners, strict=False):
         kept = owned != PADDING_ID  # so has the padding of a list that is not full
@@ -148,14 +166,15 @@ def _with_owners(
     return rankings
 
 
-def _spoken(catalog: Reader, indexes: Indexes, words: str, depth: int, allowed: Allowed) -> Spoken:
+def _spoken(facts: Facts, indexes: Indexes, words: str, depth: int, allowed: Allowed) -> Spoken:
     texts, names = indexes.lexicon.texts(words), indexes.lexicon.names(words)
     rows = texts.best(depth, allowed.texts)
-    return Spoken(texts, names, rows, catalog.facts(rows), names.best(depth, allowed.items))
+    return Spoken(texts, names, rows, facts.of(rows), names.best(depth, allowed.items))
 
 
 def _completed(
     catalog: Reader,
+    facts: Facts,
     indexes: Indexes,
     items: NDArray[np.int64],
     target: NDArray[np.float32],
@@ -169,13 +188,14 @@ def _completed(
     vectors = np.zeros((*rows.shape, len(target)), np.float32)
     for column, view in enumerate(VIEWS):
         has = rows[:, column] != PADDING_ID
-        vectors[has, column] = indexes.vectors(view, rows[has, column])
-    facts = catalog.facts(rows.ravel())
-    words = bm25(spoken.texts.at(rows.ravel()), facts.characters).reshape(rows.shape)
+        if has.any():
+            vectors[has, column] = indexes.vectors(view, rows[has, column])
+    known = facts.of(rows.ravel())
+    words = bm25(spoken.texts.at(rows.ravel()), known.characters).reshape(rows.shape)
     words[np.isnan(cosine)] = np.nan
     words[:, VIEWS.index("image")] = np.nan
     _raise_to_best(items, words, spoken)
-    return Candidates(items, rows, cosine, facts.hubness.reshape(rows.shape), words, spoken.names.at(items), vectors)
+    return Candidates(items, rows, cosine, known.hubness.reshape(rows.shape), words, spoken.names.at(items), vectors)
 
 
 def _best_rows(
@@ -191,19 +211,19 @@ def _best_rows(
     for view, ranking in rankings.items():
         column = VIEWS.index(view)
         _keep_best(items, rows[:, column], cosine[:, column], ranking)
-        more, owners = catalog.rows_of_items(items[rows[:, column] == PADDING_ID], view)
-        _keep_best(
-            items,
-            rows[:, column],
-            cosine[:, column],
-            Ranking(more, owners, cosines(indexes.vectors(view, more), target)),
-        )
+        without = items[rows[:, column] == PADDING_ID]
+        more, owners = catalog.rows_of_items(without, view) if len(without) else (without, without)
+        if len(more):
+            others = Ranking(more, owners, cosines(indexes.vectors(view, more), target))
+            _keep_best(items, rows[:, column], cosine[:, column], others)
     return rows, cosine
 
 
 def _raise_to_best(items: NDArray[np.int64], words: NDArray[np.float32], spoken: Spoken) -> None:
     """Let the texts that the words brought up count where they say more than the rows that the vector chose."""
-    at_hand = np.isin(spoken.facts.owners, items)
+    at_hand = is_among(spoken.facts.owners, items)
+    if not at_hand.any():
+        return
     places = np.searchsorted(items, spoken.facts.owners[at_hand])
     scores = bm25(spoken.texts.at(spoken.rows), spoken.facts.characters)[at_hand]
     np.fmax.at(words, (places, spoken.facts.views[at_hand]), scores)
@@ -213,7 +233,7 @@ def _keep_best(
     items: NDArray[np.int64], best_rows: NDArray[np.int64], best_cosine: NDArray[np.float32], ranking: Ranking
 ) -> None:
     """Write, for every owner among items, its best-scoring row into best_rows and best_cosine, in place."""
-    kept = np.isin(ranking.owners, items)
+    kept = is_among(ranking.owners, items)
     owners, rows, cosine = ranking.owners[kept], ranking.rows[kept], ranking.cosine[kept]
     # Worst first: NumPy assigns in order, so the last write of an item is its best row, ties to the smaller id.
     order = np.lexsort((-rows, cosine))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import cached_property
 
 import numpy as np
@@ -33,7 +32,7 @@ class Unchanging(Catalog):
         """As Catalog's."""
         places = np.searchsorted(self._ids, row_ids)
         places[self._ids[places] != row_ids] = len(self._ids) - 1
-        return RowFacts(**{each.name: getattr(self._facts, each.name)[places] for each in fields(RowFacts)})
+        return self._facts.at(places)
 
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """As Catalog's."""

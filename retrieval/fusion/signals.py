@@ -126,6 +126,8 @@ def agreement(card: ModelCard, vectors: Floats, present: NDArray[np.bool_]) -> F
     total, count = np.zeros(present.shape, np.float32), np.zeros(present.shape, np.float32)
     for one, other in combinations(range(len(VIEWS)), 2):
         both = np.flatnonzero(present[:, one] & present[:, other])
+        if not len(both):
+            continue
         cosine = np.einsum("cd,cd->c", vectors[both, one], vectors[both, other])
         mean, std = null(card, modality_of(VIEWS[one]), modality_of(VIEWS[other]))
         for column in (one, other):

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.index.samples import DIM, photo, row, unit
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import bm25
-from mmsearch.retrieval.candidates import EVERYTHING, Candidates, gather, shortlist
+from mmsearch.index.rows import RowFacts
+from mmsearch.retrieval.candidates import EVERYTHING, Candidates, Facts, gather, shortlist
 
 ITEMS = 40
 
@@ -100,6 +103,42 @@ def test_only_items_that_pass_the_filter_are_candidates(catalog: Catalog, indexe
 )
 def test_the_short_list_takes_from_every_list_in_turn(lists: list[list[int]], depth: int, expected: list[int]) -> None:
     assert shortlist([np.array(each, np.int64) for each in lists], depth).tolist() == expected
+
+
+@given(st.lists(st.lists(st.integers(1, 12), max_size=8), max_size=5), st.integers(1, 10))
+def test_the_short_list_goes_by_the_best_rank_in_any_list(lists: list[list[int]], depth: int) -> None:
+    best: dict[int, int] = {}
+    for ranked in lists:
+        for rank, item in enumerate(dict.fromkeys(ranked)):
+            best[item] = min(rank, best.get(item, rank))
+    expected = sorted(sorted(best, key=lambda item: (best[item], item))[:depth])
+    assert shortlist([np.array(each, np.int64) for each in lists], depth).tolist() == expected
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(-1, 300), max_size=20), max_size=6))
+def test_what_is_known_of_rows_is_what_the_catalogue_knows(catalog: Catalog, asked: list[list[int]]) -> None:
+    known = Facts(catalog)
+    for each in asked:
+        rows = np.array(each, np.int64)
+        found, expected = known.of(rows), catalog.facts(rows)
+        for field in fields(RowFacts):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name))
+
+
+def test_what_is_known_of_a_row_is_asked_once(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    ask = Catalog.facts
+
+    def listening(self: Catalog, rows: np.ndarray) -> RowFacts:
+        asked.append(rows.tolist())
+        return ask(self, rows)
+
+    monkeypatch.setattr(Catalog, "facts", listening)
+    known = Facts(catalog)
+    for rows in ([5, 3, 900], [3, 7], [], [900, 7, 5]):
+        known.of(np.array(rows, np.int64))
+    assert asked == [[5, 3, 900], [7]]
 
 
 def test_a_query_has_the_same_candidates_alone_and_among_others(catalog: Catalog, indexes: Indexes) -> None:
