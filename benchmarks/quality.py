@@ -36,7 +36,7 @@ from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads import head_class, load, shipped
 from mmsearch.retrieval.fusion.heads.base import CONSTANT, Head
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, VIEW_SIGNALS
-from mmsearch.retrieval.searching import MIN_DEPTH
+from mmsearch.retrieval.paging import MIN_DEPTH
 from mmsearch.retrieval.training.fusion_libraries import Strange, examples, libraries, read_material
 from mmsearch.retrieval.training.fusion_recipe import FusionRecipe, read_fusion_recipe
 from mmsearch.retrieval.training.sources import share

@@ -12,23 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.errors import NotIndexed, UsageError
-from mmsearch.index.indexes import Indexes, store_class
 from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
 from mmsearch.index.reader import Reader
-from mmsearch.retrieval import hubs, queries, scopes
+from mmsearch.retrieval import queries, scopes
+from mmsearch.retrieval.answering import Answers
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.feedback import judging
-from mmsearch.retrieval.feedback.heads import Heads
 from mmsearch.retrieval.feedback.judging import Feedback
-from mmsearch.retrieval.opening import HEADS_NAME, VECTORS_NAME, Model, Towers, bind, choose, default_path, open_catalog
-from mmsearch.retrieval.ranking import QueryVector
+from mmsearch.retrieval.opening import VECTORS_NAME, Model, Towers, bind, choose, default_path, open_catalog
+from mmsearch.retrieval.paging import Page, PageOptions
 from mmsearch.retrieval.scopes import absolute
-from mmsearch.retrieval.searching import Page, PageOptions, search
 from mmsearch.retrieval.types import Hits, IndexReport, Status
 
 if TYPE_CHECKING:
+    from mmsearch.index.indexes import Indexes
     from mmsearch.retrieval.feedback.fusion import UserFusion
     from mmsearch.retrieval.indexing import OnProgress, OnSkip
 
@@ -45,9 +44,8 @@ class Library:
         self.card = model.card
         self._model = model
         self._catalog = catalog
-        self._indexes = Indexes(catalog, path / VECTORS_NAME, model.card.dim, store_class(model.device))
-        self._heads = Heads(catalog, path / HEADS_NAME, model.card.fingerprint)
         self._towers = Towers(model.name)
+        self._answers = Answers(catalog, path, model)
 
     @classmethod
     def open(
@@ -89,13 +87,17 @@ class Library:
     def close(self) -> None:
         """Give back files, sessions and device memory. Closing twice is allowed."""
         self._towers.close()
-        self._indexes.close()
+        self._answers.close()
         self._catalog.close()
 
     @property
     def encoder(self) -> Encoder:
         """The towers on the library's device, loaded when first needed."""
         return self._towers.on(self._model.device)
+
+    @property
+    def _indexes(self) -> Indexes:
+        return self._answers.indexes
 
     @property
     def _query_encoder(self) -> Encoder:
@@ -130,6 +132,7 @@ class Library:
         indexes, UsageError for a path that is not there, BadManifest, and ModelMismatch.
         """
         # The decoders are not imported by a query.
+        from mmsearch.retrieval import hubs
         from mmsearch.retrieval.embedding import Embedder
         from mmsearch.retrieval.feeding import feed_for
         from mmsearch.retrieval.indexing import IndexOptions, IndexRun
@@ -189,12 +192,14 @@ class Library:
         Raises BadQuery, and UsageError for a k or an offset that is no count and a min_prob that is no probability.
         """
         page = Page.of(k, options)
-        return self._search(queries.embed_queries(self._query_encoder, [query], allow_url=allow_url), page)[0]
+        with self._answers.made_ready():
+            vectors = queries.embed_queries(self._query_encoder, [query], allow_url=allow_url)
+        return self._answers.search(vectors, page)[0]
 
     def query_many(self, texts: Sequence[str], k: int = 10, **options: Unpack[PageOptions]) -> list[Hits]:
         """The k best answers to each of many queries; the same as asking one by one, but faster."""
         page = Page.of(k, options)
-        return self._search(queries.embed_queries(self.encoder, texts), page)
+        return self._answers.search(queries.embed_queries(self.encoder, texts), page)
 
     def similar(self, path: Path | str, k: int = 10, **options: Unpack[PageOptions]) -> Hits:
         """The k items most like a file; a photo need not be in the library. Raises NotIndexed and BadQuery."""
@@ -205,10 +210,10 @@ class Library:
             vector = queries.of_item(self._catalog.rows_of(item.id))
             if vector is None:
                 raise UsageError(f"{file} has no caption, so nothing is known of what it is like.")
-            return self._search([vector], replace(page, without=item.id))[0]
+            return self._answers.search([vector], replace(page, without=item.id))[0]
         if not file.exists():
             raise NotIndexed(path=file)
-        return self._search([queries.embed_picture(self._query_encoder, file)], page)[0]
+        return self._answers.search([queries.embed_picture(self._query_encoder, file)], page)[0]
 
     def feedback(self, query: str, *, good: Iterable[Path | str] = (), bad: Iterable[Path | str] = ()) -> Feedback:
         """Note which files fit a query and which do not; the last word on a query and a file counts.
@@ -235,10 +240,7 @@ class Library:
         """The order of the answers, to be trained on this library's own queries, judged, and chosen."""
         from mmsearch.retrieval.feedback.fusion import UserFusion  # which a query does not need
 
-        return UserFusion(self._catalog.writer, self._indexes, self._heads, lambda: self._query_encoder)
-
-    def _search(self, vectors: Sequence[QueryVector], page: Page) -> list[Hits]:
-        return search(self._catalog, self._indexes, self.card, self._heads.current(), vectors, page)
+        return UserFusion(self._catalog.writer, self._indexes, self._answers.heads, lambda: self._query_encoder)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, D) float32 unit rows of N texts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,23 @@ from mmsearch.index.items import StoredRow
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.fusion.nulls import Modality
 from mmsearch.retrieval.query_language import Term, parse
-from mmsearch.retrieval.ranking import QueryVector
 from mmsearch.retrieval.types import Preprocess
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """A query in the shared space.
+
+    vector:     (D,) float32, unit length: the weighted sum of all terms, subtracted ones with a negative weight.
+    modality:   `image` if a picture was added, else `text`; cosines are judged by it.
+    subtracted: the unit vectors of the subtracted terms, each with its modality.
+    words:      what its added texts say; empty for a picture, which is looked for by its vector alone.
+    """
+
+    vector: NDArray[np.float32]
+    modality: Modality = "text"
+    subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
+    words: str = ""
 
 
 def embed_queries(encoder: Encoder, queries: Sequence[str], *, allow_url: bool = False) -> list[QueryVector]:

@@ -21,25 +21,10 @@ from mmsearch.retrieval.fusion.calibration import Calibration
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.nulls import Modality, logits, standardised
 from mmsearch.retrieval.fusion.signals import LACKING, measure
+from mmsearch.retrieval.queries import QueryVector
 
 Floats = NDArray[np.float64]
 _CERTAIN = 1 - 1e-9  # nothing is ruled out altogether
-
-
-@dataclass(frozen=True, slots=True)
-class QueryVector:
-    """A query in the shared space.
-
-    vector:     (D,) float32, unit length: the weighted sum of all terms, subtracted ones with a negative weight.
-    modality:   `image` if a picture was added, else `text`; cosines are judged by it.
-    subtracted: the unit vectors of the subtracted terms, each with its modality.
-    words:      what its added texts say; empty for a picture, which is looked for by its vector alone.
-    """
-
-    vector: NDArray[np.float32]
-    modality: Modality = "text"
-    subtracted: tuple[tuple[Modality, NDArray[np.float32]], ...] = ()
-    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

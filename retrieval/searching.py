@@ -3,86 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypedDict
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.errors import UsageError
 from mmsearch.index.indexes import Indexes
-from mmsearch.index.items import VIEWS, ItemFilter, Kind, StoredRow
+from mmsearch.index.items import VIEWS, StoredRow
 from mmsearch.index.reader import Reader
 from mmsearch.retrieval import ranking
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion import calibration, explaining
 from mmsearch.retrieval.fusion.explaining import SharedWords
+from mmsearch.retrieval.fusion.heads import shipped
 from mmsearch.retrieval.fusion.heads.base import Head
-from mmsearch.retrieval.ranking import QueryVector, Ranked
+from mmsearch.retrieval.paging import Page
+from mmsearch.retrieval.queries import QueryVector
+from mmsearch.retrieval.ranking import Ranked
 from mmsearch.retrieval.types import Hit, Hits
 
-# Rows looked at per view, and items short-listed out of them. Recall at this depth bounds the answer.
-MIN_DEPTH = 200
 SNIPPET_CHARACTERS = 200
 
 
-class PageOptions(TypedDict, total=False):
-    """Which answers are wanted beside how many.
-
-    kinds, path_glob, after, before: which items may answer; dates are ISO 8601, after <= taken < before.
-    min_score: answers below it are left out; a score is a cosine without re-ranking, else log odds.
-    min_prob:  answers that are less probable are left out.
-    rerank:    False ranks by the plain cosine of the best view, which says nothing of probability.
-    explain:   say of each answer what made its score.
-    offset:    answers to leave out at the top, for paging.
-    """
-
-    kinds: Sequence[Kind]
-    path_glob: str | None
-    after: str | None
-    before: str | None
-    min_score: float | None
-    min_prob: float | None
-    rerank: bool
-    explain: bool
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which part of the ranking is wanted, of which items, and how it is made.
-
-    without: id of an item to leave out.
-    """
-
-    k: int = 10
-    offset: int = 0
-    min_score: float | None = None
-    min_prob: float | None = None
-    rerank: bool = True
-    explain: bool = False
-    items: ItemFilter = field(default_factory=ItemFilter)
-    without: int | None = None
-
-    @classmethod
-    def of(cls, k: int, options: PageOptions) -> Page:
-        """The page that options ask for. UsageError for counts and probabilities that are none."""
-        offset, min_prob, rerank = options.get("offset", 0), options.get("min_prob"), options.get("rerank", True)
-        if k < 1 or offset < 0:
-            raise UsageError(f"k must be at least 1 and offset at least 0, but they are {k} and {offset}.")
-        if min_prob is not None and not 0 <= min_prob <= 1:
-            raise UsageError(f"a probability lies between 0 and 1, but min_prob is {min_prob}.")
-        if min_prob is not None and not rerank:
-            raise UsageError("without re-ranking there are no probabilities; cut by min_score instead of min_prob.")
-        items = ItemFilter(
-            tuple(options.get("kinds", ())), options.get("path_glob"), options.get("after"), options.get("before")
-        )
-        return cls(k, offset, options.get("min_score"), min_prob, rerank, options.get("explain", False), items)
-
-    @property
-    def depth(self) -> int:
-        return max(MIN_DEPTH, 4 * (self.k + self.offset))
+def make_ready(indexes: Indexes) -> None:
+    """Open what every search reads; each of it is opened when it is first needed as well."""
+    for view in VIEWS:
+        indexes.count(view)
+    shipped()
+    calibration.shipped()
 
 
 def search(

@@ -23,7 +23,7 @@ from mmsearch.retrieval.evaluation.staging import stage
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.signals import ITEM_SIGNALS, QUERY_SIGNALS, VIEW_SIGNALS, Signals, measure
-from mmsearch.retrieval.searching import MIN_DEPTH
+from mmsearch.retrieval.paging import MIN_DEPTH
 
 _AT_ONCE = 500  # queries searched together
 _SCORED_AT_ONCE = 100

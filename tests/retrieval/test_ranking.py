@@ -16,7 +16,8 @@ from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion.calibration import FEATURES, Calibration
 from mmsearch.retrieval.fusion.heads.weighted import Weighted
 from mmsearch.retrieval.fusion.nulls import FITTING_PER_WANTED
-from mmsearch.retrieval.ranking import QueryVector, by_cosine, by_fusion, by_relevance, measured, order, unwanted
+from mmsearch.retrieval.queries import QueryVector
+from mmsearch.retrieval.ranking import by_cosine, by_fusion, by_relevance, measured, order, unwanted
 from mmsearch.retrieval.types import Preprocess
 
 NAN = math.nan
