@@ -39,6 +39,7 @@ def status_lines(found: Status) -> list[str]:
         ("model", f"{found.model} ({found.dim} dimensions)"),
         ("items", _counts(found.items)),
         ("rows", _counts(found.rows)),
+        *(("searched by", f"{view}: {plan}") for view, plan in found.searched_by.items()),
         ("failures", f"{found.failures}"),
         *(("root", shown_path(root)) for root in found.roots),
         *(("no caption", shown_path(path)) for path in found.uncaptioned),

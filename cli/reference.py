@@ -34,7 +34,8 @@ found), 2 wrong usage, 130 interrupted by Ctrl-C.
   what was asked for, `null` where nothing says so, as `probability` is.
 - Into a pipe everything is written as UTF-8, whatever the locale.
 - Environment: `MMSEARCH_LIBRARY` (the library), `MMSEARCH_MODEL` (the model), `MMSEARCH_MODELS` (where added
-  models are kept), `MMSEARCH_DEVICE` (where the model runs), `NO_COLOR`.
+  models are kept), `MMSEARCH_DEVICE` (where the model runs), `MMSEARCH_SEARCH` (by what the vectors are searched:
+  `scan`, `codes`, `lists` or `auto`), `NO_COLOR`.
 """
 
 

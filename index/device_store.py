@@ -14,7 +14,7 @@ from mmsearch.index.faiss_gpu import FaissScan
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import widen
 from mmsearch.index.torch_exact import TorchScan
-from mmsearch.index.vectors import Neighbours
+from mmsearch.index.vectors import UNPROVEN, Neighbours, Vectors, best_of
 
 Form = Literal["torch", "flat", "ivfpq", "cagra", "host"]
 
@@ -69,7 +69,7 @@ class DeviceStore(RowStore):
     _fresh: TorchScan | None = None
     _has_room: bool = True
 
-    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    def add(self, ids: NDArray[np.int64], vectors: Vectors) -> None:
         """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
         super().add(ids, vectors)
         if self._fresh is not None:
@@ -82,6 +82,13 @@ class DeviceStore(RowStore):
         for scan in self._scans():
             scan.remove(ids)
 
+    def prepare(self, questions: Callable[[], Vectors]) -> None:
+        """Make what the CPU searches many rows by: nothing, since the device does."""
+
+    def plan(self) -> str:
+        """By what a search goes, and why."""
+        return f"{self.device} (asked for)"
+
     def close(self) -> None:
         """Give back the device's memory; the next search takes it again."""
         super().close()
@@ -91,7 +98,7 @@ class DeviceStore(RowStore):
 
     def _nearest(
         self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[Neighbours, float] | None:
+    ) -> tuple[Neighbours, NDArray[np.float32]] | None:
         if not len(self):
             return None
         if self._is_worn():
@@ -104,7 +111,8 @@ class DeviceStore(RowStore):
         if found[-1] is None:
             return super()._nearest(queries, count, allowed)
         errors = [scan.error for scan in self._scans()]
-        return found[-1], -np.inf if -np.inf in errors else max(errors)
+        error = UNPROVEN if UNPROVEN in errors else max(errors)
+        return found[-1], np.full(len(queries), error, np.float32)
 
     def _scans(self) -> list[FaissScan | TorchScan]:
         return [scan for scan in (self._base, self._fresh) if scan is not None]
@@ -160,7 +168,8 @@ class DeviceStore(RowStore):
         found = [scan.nearest(queries, count, allowed) for scan in self._scans()]
         if any(each is None for each in found):
             return None
-        return _merged([each for each in found if each is not None])
+        there = [each for each in found if each is not None]
+        return best_of(there, max(each.ids.shape[1] for each in there))
 
     def _attempt(self, work: Callable[[], Any]) -> None:
         """Do what takes device memory; where there is not enough, search without the device from now on."""
@@ -182,15 +191,6 @@ def free_bytes(device: str) -> int:
 
     free, _ = torch.cuda.mem_get_info(device)
     return int(free)
-
-
-def _merged(found: list[Neighbours]) -> Neighbours:
-    """The best of several lists for the same queries, as long as the longest of them."""
-    width = max(each.ids.shape[1] for each in found)
-    ids = np.concatenate([each.ids for each in found], axis=1)
-    scores = np.concatenate([each.scores for each in found], axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
-    return Neighbours(np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1))
 
 
 def _number(device: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -57,6 +57,13 @@ class ExactStore:
     def ids(self) -> NDArray[np.int64]:
         """All stored ids (N,), ascending."""
         return self._ids.copy()
+
+    def prepare(self, questions: Callable[[], Vectors]) -> None:
+        """Make what many rows are searched by: nothing."""
+
+    def plan(self) -> str:
+        """By what a search goes, and why."""
+        return "scan (exact)"
 
     def save(self, folder: Path, stem: str) -> list[str]:
         """Write everything into a new file of a folder, STEM-N.npz; its name."""

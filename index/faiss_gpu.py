@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours
+from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, UNPROVEN, Neighbours
 
 Form = Literal["flat", "ivfpq", "cagra"]
 Chunks = Callable[[], Iterator[NDArray[np.float32]]]
@@ -38,7 +38,7 @@ _INSTALL = "pip install --force-reinstall --no-deps faiss-gpu-cuvs"
 class FaissScan:
     """A FAISS index on a GPU, made once; what is removed from it is passed over.
 
-    error: how far its scores may be from the cosines; -inf where it is not exact anyway.
+    error: how far its scores may be from the cosines; UNPROVEN where it is not exact anyway.
     """
 
     def __init__(self, ids: NDArray[np.int64], index: Any, form: Form) -> None:
@@ -46,7 +46,7 @@ class FaissScan:
         self._index = index
         self._alive = np.ones(len(ids), np.bool_)
         self._overfetch = _OVERFETCH[form]
-        self.error = _HALF_ROUNDING if form == "flat" else -np.inf
+        self.error = _HALF_ROUNDING if form == "flat" else UNPROVEN
 
     def __len__(self) -> int:
         return int(self._alive.sum())

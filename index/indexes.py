@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from mmsearch.index.reader import Reader
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.rows import GravesGone
 from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
-from mmsearch.index.vectors import Neighbours, VectorStore
+from mmsearch.index.vectors import Neighbours, Vectors, VectorStore
 
 # Rows taken from the catalogue at a time: 10 MB of vectors of 256 dimensions.
 _CHUNK = 20_000
+
+# Captions and texts that an index is calibrated on, and their views.
+_ASKED = 128
+_WORDED: tuple[View, ...] = ("caption", "text", "audio_caption")
 
 
 @dataclass(slots=True)
@@ -85,16 +90,25 @@ class Indexes:
         with self._lock:
             return len(self._level(view).store)
 
-    def save(self) -> None:
-        """Write a snapshot of every view that changed; the catalogue may be compacted after it, not before."""
-        with self._lock:
-            self._snapshots.note({view: self._saved(view) for view in VIEWS})
+    def save(self, bank: Callable[[], Vectors | None] = lambda: None) -> None:
+        """Write a snapshot of every view that changed; the catalogue may be compacted after it, not before.
 
-    def rebuild(self) -> None:
-        """Derive every store from the catalogue anew, and save them."""
+        bank: vectors of texts such as are asked, on which large indexes are calibrated where the catalogue holds few.
+        """
+        with self._lock:
+            self._snapshots.note({view: self._saved(view, bank) for view in VIEWS})
+
+    def rebuild(self, bank: Callable[[], Vectors | None] = lambda: None) -> None:
+        """Derive every store from the catalogue anew, and save them, as save does."""
         with self._lock:
             self._held = {view: self._derived(view) for view in VIEWS}
-            self.save()
+            self.save(bank)
+
+    def plans(self) -> dict[View, str]:
+        """By what each view that has rows is searched, and why."""
+        with self._lock:
+            stores = {view: self._level(view).store for view in VIEWS}
+            return {view: store.plan() for view, store in stores.items() if len(store)}
 
     def close(self) -> None:
         """Give back memory, on a GPU too; the next search takes it again."""
@@ -154,12 +168,22 @@ class Indexes:
         held.last_grave = last_grave
         held.version = version
 
-    def _saved(self, view: View) -> Snapshot | None:
+    def _questions(self, bank: Callable[[], Vectors | None]) -> Vectors:
+        """Vectors (B, D) such as are asked: of captions and texts, else of a bank. Pictures flatter an index."""
+        asked = [self._catalog.rows_after(view, 0, _ASKED)[1].reshape(-1, self._dim) for view in _WORDED]
+        texts = np.concatenate(asked)
+        known = bank() if len(texts) < _ASKED else None
+        if known is not None:
+            return known[:: max(1, len(known) // _ASKED)]
+        return texts if len(texts) else self._catalog.rows_after("image", 0, _ASKED)[1]
+
+    def _saved(self, view: View, bank: Callable[[], Vectors | None]) -> Snapshot | None:
         """The snapshot of a view as it is now, written if need be; None for a view without rows."""
         held = self._level(view)
         if not len(held.store):
             return None
         if held.snapshot is None or not self._snapshots.exists(held.snapshot):
+            held.store.prepare(lambda: self._questions(bank))
             held.snapshot = self._snapshots.write(view, held.store, held.last_row, held.last_grave)
         # Removals in other views leave the files as they are, but they have seen them.
         held.snapshot = replace(held.snapshot, last_row=held.last_row, last_grave=held.last_grave)

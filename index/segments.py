@@ -19,6 +19,9 @@ _FORM = int.from_bytes(b"mmrows01", "little")
 _HEAD_BYTES = 64
 
 
+Chunk = tuple[NDArray[np.int64], NDArray[np.float16]]  # ids (n,) and rows (n, D)
+
+
 def _none() -> NDArray[np.int64]:
     return np.empty(0, np.int64)
 
@@ -48,6 +51,10 @@ class Segment:
     def kept_ids(self) -> NDArray[np.int64]:
         """The ids of the rows that are there, in their order."""
         return np.delete(self.ids, self.gone) if len(self.gone) else self.ids
+
+    def kept_rows(self) -> Chunk:
+        """The rows that are there, with their ids."""
+        return self.kept_ids(), self.vectors[self.kept()] if len(self.gone) else self.vectors
 
     def without(self, ids: NDArray[np.int64]) -> Self:
         """This segment less the rows of ids (M,)."""
@@ -86,7 +93,7 @@ def joined(segments: list[Segment]) -> Segment:
     """One segment in memory of the rows of several that are there."""
     return Segment(
         np.concatenate([each.kept_ids() for each in segments]),
-        np.concatenate([each.vectors[each.kept()] if len(each.gone) else each.vectors for each in segments]),
+        np.concatenate([each.kept_rows()[1] for each in segments]),
     )
 
 

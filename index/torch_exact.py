@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmsearch.index.row_store import ROUNDING
-from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, Neighbours
+from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Neighbours
 
 # The products of a block with a block of queries take less than a gigabyte.
 _BLOCK_ROWS = 1 << 20

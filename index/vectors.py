@@ -6,7 +6,7 @@ by the smaller id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -19,6 +19,12 @@ Vectors = NDArray[np.floating[Any]]
 
 PADDING_ID = -1
 PADDING_SCORE = -np.inf
+
+# Scores closer than this may be ties: BLAS and FAISS add up in another order than `exact.cosines`.
+ROUNDING = 1e-5
+
+# How far a score may be from the cosine, where nothing is known of it: below -1 any cosine is enough.
+UNPROVEN = -4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,15 @@ class VectorStore(Protocol):
     def ids(self) -> NDArray[np.int64]:
         """All stored ids (N,), ascending."""
 
+    def prepare(self, questions: Callable[[], Vectors]) -> None:
+        """Make what many rows are searched by: before save, and only by who saves.
+
+        questions: unit rows (B, D) like those that will be asked, on which it is calibrated.
+        """
+
+    def plan(self) -> str:
+        """By what a search goes, and why."""
+
     def save(self, folder: Path, stem: str) -> list[str]:
         """Write what no file of a folder holds into new files STEM-N; the names of all that hold the store."""
 
@@ -67,3 +82,28 @@ class VectorStore(Protocol):
 
     def close(self) -> None:
         """Give back device memory; the next search takes it again."""
+
+
+class Coarse(Protocol):
+    """Names rows that are then scored exactly: more than are asked for, by scores that are near the cosines."""
+
+    def __len__(self) -> int: ...
+
+    def nearest(
+        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
+    ) -> tuple[Neighbours, NDArray[np.float32]]:
+        """The count best by their scores, of all rows or of the ids in allowed (M,), and the error of each query (Q,).
+
+        A row that is not named has a cosine of at most the last score and the error. Ids may be of removed rows.
+        """
+
+    def close(self) -> None:
+        """Give back memory and threads."""
+
+
+def best_of(found: Sequence[Neighbours], count: int) -> Neighbours:
+    """The count best of several lists for the same queries, or as many as there are."""
+    ids = np.concatenate([each.ids for each in found], axis=1)
+    scores = np.concatenate([each.scores for each in found], axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return Neighbours(np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1))

@@ -159,9 +159,15 @@ class Library:
         """Try again what could not be read before."""
         return self.index(retry=True, on_progress=on_progress, on_skip=on_skip)
 
+    def _bank(self) -> NDArray[np.float16] | None:
+        """Vectors of captions of all kinds, where the model or the library has them."""
+        from mmsearch.retrieval import hubs
+
+        return hubs.find(self._model.name, self.path / VECTORS_NAME)
+
     def _settle(self) -> None:
         """Write the snapshots, and take off the disk what was removed."""
-        self._indexes.save()
+        self._indexes.save(self._bank)
         self._catalog.writer.compact()
 
     def forget(self, paths: Iterable[Path | str]) -> int:
@@ -275,6 +281,7 @@ class Library:
             roots=[root.path for root in self.roots()],
             items=counts.items,
             rows=counts.rows,
+            searched_by=self._indexes.plans(),
             failures=counts.failures,
             uncaptioned=self._catalog.writer.uncaptioned(),
             size_bytes=sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
@@ -289,7 +296,7 @@ class Library:
         with index_lock(self.path):
             mended = self._catalog.writer.mend()
             if mended or self._indexes.problems():
-                self._indexes.rebuild()
+                self._indexes.rebuild(self._bank)
                 mended.append("the vector indexes were rebuilt from the catalogue")
             self._settle()
         return mended

@@ -172,7 +172,10 @@ class Hits(list[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a library holds, and with what it works."""
+    """What a library holds, and with what it works.
+
+    searched_by: by what a search of a view goes, and why; without the views that have no rows.
+    """
 
     path: Path
     model: str
@@ -181,6 +184,7 @@ class Status:
     roots: list[Path]
     items: Mapping[Kind, int]
     rows: Mapping[View, int]
+    searched_by: Mapping[View, str]
     failures: int
     uncaptioned: list[Path]
     size_bytes: int

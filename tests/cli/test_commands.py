@@ -217,6 +217,7 @@ STATUS = Status(
     roots=[Path("/p")],
     items={"image": 2, "text": 0, "audio": 1},
     rows={"image": 2, "caption": 1},
+    searched_by={"image": "codes (asked for)", "caption": "scan (1 rows are few)"},
     failures=4,
     uncaptioned=[Path("/p/a\x1b.wav")],
     size_bytes=1_250_000,
@@ -231,6 +232,8 @@ def test_status_says_what_the_library_holds(library: MagicMock, capsys: pytest.C
         "model       tiny (32 dimensions)\n"
         "items       2 image, 1 audio\n"
         "rows        2 image, 1 caption\n"
+        "searched by image: codes (asked for)\n"
+        "searched by caption: scan (1 rows are few)\n"
         "failures    4\n"
         "root        /p\n"
         "no caption  /p/a\\x1b.wav\n"

@@ -25,8 +25,9 @@ from mmsearch.index.device_store import DeviceStore, choose  # noqa: E402
 from mmsearch.index.exact import ExactStore  # noqa: E402
 from mmsearch.index.indexes import Indexes, store_class  # noqa: E402
 from mmsearch.index.items import Root  # noqa: E402
-from mmsearch.index.row_store import ROUNDING, RowStore  # noqa: E402
+from mmsearch.index.row_store import RowStore  # noqa: E402
 from mmsearch.index.torch_exact import TorchScan, products  # noqa: E402
+from mmsearch.index.vectors import ROUNDING  # noqa: E402
 
 GB = 10**9
 ALL = ("flat", "ivfpq", "cagra")

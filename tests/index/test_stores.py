@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,12 +14,36 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.index.samples import DIM, unit
 
+from mmsearch.index import row_store
 from mmsearch.index.errors import DimensionMismatch
 from mmsearch.index.exact import ExactStore
+from mmsearch.index.lists import Lists
 from mmsearch.index.row_store import RowStore
-from mmsearch.index.vectors import VectorStore
+from mmsearch.index.vectors import Neighbours, VectorStore
 
-STORES: list[type[VectorStore]] = [ExactStore, RowStore]
+
+class CodesStore(RowStore):
+    """Searched by codes from the first query on."""
+
+    form = "codes"
+
+
+class ListsStore(RowStore):
+    """Searched by lists from the first query on. All of them are looked into, so that nothing is missed."""
+
+    form = "lists"
+
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
+        if not isinstance(self._coarse, Lists):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(row_store, "FEWEST_LISTED", 16)
+                self.prepare(lambda: unit(4, dim=self.dim))
+        if isinstance(self._coarse, Lists):
+            self._coarse.found = replace(self._coarse.found, probed=self._coarse._index.nlist, widened=8)
+        return super().search(queries, k, allowed)
+
+
+STORES: list[type[VectorStore]] = [ExactStore, RowStore, CodesStore, ListsStore]
 if find_spec("torch"):
     from tests.index.gpu_stores import FlatStore, TorchStore
 

@@ -1,0 +1,293 @@
+"""Codes and lists: what they name, how far they err, and when a store goes by them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.index.samples import DIM, unit
+
+from mmsearch.index import codes, row_store
+from mmsearch.index.choice import choose
+from mmsearch.index.codes import Codes
+from mmsearch.index.errors import UsageError
+from mmsearch.index.exact import ExactStore
+from mmsearch.index.lists import FEWEST_LISTED, Lists, lists_for
+from mmsearch.index.row_store import RowStore
+
+
+class Coded(RowStore):
+    form = "codes"
+
+
+class Listed(RowStore):
+    form = "lists"
+
+
+def halves(n: int, seed: int = 0) -> NDArray[np.float16]:
+    return unit(n, seed).astype(np.float16)
+
+
+def listed(n: int = 2000) -> Listed:
+    store = Listed(DIM)
+    store.add(np.arange(n), unit(n))
+    store.prepare(lambda: unit(40, seed=7))
+    return store
+
+
+def recall(store: RowStore, n: int) -> float:
+    oracle = ExactStore(DIM)
+    oracle.add(np.arange(n), unit(n))
+    asked = unit(50, seed=8)
+    pairs = zip(store.search(asked, 10).ids, oracle.search(asked, 10).ids, strict=True)
+    return sum(len(np.intersect1d(*pair)) for pair in pairs) / 500
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "plan"),
+    [
+        (0, 256, "scan (0 rows are few)"),
+        (10_000, 256, "scan (10000 rows are few)"),
+        (10_001, 256, "codes (10001 rows, exactly and by all cores)"),
+        (5_001, 512, "codes (5001 rows, exactly and by all cores)"),
+        (1_500_000, 512, "lists (1500000 rows are too many to look at each)"),
+    ],
+)
+def test_the_form_follows_from_the_size(rows: int, dim: int, plan: str) -> None:
+    assert str(choose(rows, dim)) == plan
+
+
+def test_a_form_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSEARCH_SEARCH", "lists")
+    assert str(choose(10, 256)) == "lists (asked for)"
+    monkeypatch.setenv("MMSEARCH_SEARCH", "auto")
+    assert choose(10, 256).form == "scan"
+
+
+def test_a_form_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMSEARCH_SEARCH", "hnsw")
+    with pytest.raises(UsageError, match="MMSEARCH_SEARCH is 'hnsw'; it may be scan, codes, lists or auto"):
+        choose(10, 256)
+
+
+def test_a_small_store_is_searched_without_faiss() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from mmsearch.index.indexes import Indexes\n"
+        "from mmsearch.index.row_store import RowStore\n"
+        "store = RowStore(4); store.add(np.arange(9), np.eye(9, 4)); store.search(np.eye(2, 4), 3)\n"
+        "print('faiss' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 99), st.sampled_from([1.0, 1e-3, 30.0]))
+def test_no_score_of_codes_errs_by_more_than_is_said(n: int, count: int, seed: int, scale: float) -> None:
+    rows = (halves(n, seed) * scale).astype(np.float16)
+    made = Codes(DIM, [(np.arange(n), rows)])
+    queries = unit(3, seed + 1)
+    near, errors = made.nearest(queries, count, None)
+    made.close()
+    exact = queries @ rows.astype(np.float32).T
+    for query in range(3):
+        ids = near.ids[query]
+        assert len(set(ids.tolist())) == len(ids) == min(n, count)
+        assert np.all(np.abs(near.scores[query] - exact[query, ids]) <= errors[query])
+        others = np.delete(exact[query], ids)
+        assert np.all(others <= near.scores[query, -1] + errors[query])
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
+@pytest.mark.parametrize("sizes", [[5], [1, 1], [4, 9, 2], [3, 3, 3, 3, 3]])
+def test_rows_are_shared_out_among_threads(threads: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(codes, "_CHUNK", 2)
+    total = sum(sizes)
+    cuts = np.cumsum(sizes)[:-1]
+    made = Codes(DIM, list(zip(np.split(np.arange(total), cuts), np.split(halves(total), cuts), strict=True)))
+    near, _ = made.nearest(unit(total), 1, None)
+    made.close()
+    assert len(made._parts) == min(-(-total // -(-total // int(threads))), int(threads))
+    assert near.ids[:, 0].tolist() == list(range(total))
+
+
+def test_codes_are_made_when_scans_have_cost_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_store, "SCANNED_VALUES", 0)
+    monkeypatch.setattr("mmsearch.index.choice.SCANNED_VALUES", 0)
+    monkeypatch.setattr(row_store, "_IMPORT_VALUES", 2 * 30 * DIM)
+    store = RowStore(DIM)
+    store.add(np.arange(30), unit(30))
+    for _ in range(row_store._CODING_SCANS + 2):
+        store.search(unit(1), 3)
+        assert store._coarse is None
+    store.search(unit(1), 3)
+    assert isinstance(store._coarse, Codes)
+
+
+def test_a_list_that_may_lack_a_row_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    nearest = Codes.nearest
+    monkeypatch.setattr(Codes, "nearest", lambda *a: (counts.append(a[2]), nearest(*a))[1])  # type: ignore[func-returns-value]
+    store = Coded(DIM)
+    # 300 rows within the error of codes whose range one other row stretches.
+    rows = np.repeat(unit(1), 301, axis=0)
+    rows[300] = -30 * rows[0]
+    store.add(np.arange(301), rows)
+    assert store.search(unit(1), 3).ids.tolist() == [[0, 1, 2]]
+    assert counts == [70, 280, 1120]
+
+
+def test_rows_added_and_removed_beside_codes_are_seen() -> None:
+    store, oracle = Coded(DIM), ExactStore(DIM)
+    for each in (store, oracle):
+        each.add(np.arange(400), unit(400))
+    store.search(unit(1), 1)
+    made = store._coarse
+    for each in (store, oracle):
+        each.add(np.arange(400, 420), unit(20, seed=3))
+        each.remove(np.arange(0, 100))
+    found, expected = store.search(unit(9, seed=3), 5), oracle.search(unit(9, seed=3), 5)
+    assert store._coarse is made
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    allowed = np.arange(50, 410)
+    np.testing.assert_array_equal(
+        store.search(unit(9, seed=3), 5, allowed).ids, oracle.search(unit(9, seed=3), 5, allowed).ids
+    )
+
+
+def test_many_new_rows_are_coded_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_store, "SCANNED_VALUES", 0)
+    store = Coded(DIM)
+    store.add(np.arange(100), unit(100))
+    store.search(unit(1), 1)
+    made = store._coarse
+    store.add(np.arange(100, 150), unit(50, seed=2))
+    assert store.search(unit(50, seed=2), 1).ids[:, 0].tolist() == list(range(100, 150))
+    assert store._coarse is not made
+    assert not store._tail
+
+
+def test_a_filter_that_lets_few_through_reads_only_those(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Coded(DIM)
+    store.add(np.arange(1000), unit(1000))
+    monkeypatch.setattr(Codes, "nearest", None)
+    assert store.search(unit(1), 2, np.array([5, 900])).ids[0].tolist() in ([5, 900], [900, 5])
+
+
+def test_lists_are_calibrated_and_said_to_be() -> None:
+    store = listed()
+    assert isinstance(store._coarse, Lists)
+    found = store._coarse.found
+    assert (found.trained_rows, found.last_id) == (2000, 1999)
+    assert 4 <= found.probed <= lists_for(2000) == 64
+    assert found.recall >= 0.98
+    assert recall(store, 2000) >= 0.93
+    assert store.plan() == (
+        f"lists (asked for); {found.probed} of 64 lists are looked into, with recall@10 {found.recall:.3f}"
+    )
+
+
+def test_calibration_stops_at_the_fewest_lists_that_are_enough() -> None:
+    store = listed()
+    assert isinstance(store._coarse, Lists)
+    asked = unit(40, seed=7)
+    nearest = store.search(asked, 10).ids
+    store._coarse.calibrate(asked, nearest[:, :1])  # the nearest alone is enough
+    fewer = store._coarse.found
+    store._coarse.calibrate(asked, np.full_like(nearest, -5))  # nothing finds what is not there
+    assert (store._coarse.found.probed, store._coarse.found.recall) == (64, 0.0)
+    assert fewer.probed < 64
+
+
+def test_few_rows_have_no_lists() -> None:
+    store = Listed(DIM)
+    store.add(np.arange(FEWEST_LISTED - 1), unit(FEWEST_LISTED - 1))
+    store.prepare(lambda: unit(1))
+    assert store._coarse is None
+    assert store.plan() == "codes (255 rows; the next `mmsearch index` makes lists if there are 256)"
+    assert store.search(unit(1), 1).ids.tolist() == [[0]]
+
+
+def test_lists_come_back_from_their_file_with_what_was_added_since(tmp_path: Path) -> None:
+    store = listed()
+    names = store.save(tmp_path, "image")
+    assert names == ["image-1.rows", "image-2.lists"]
+    store.add(np.arange(2000, 2064), unit(64, seed=3))
+    store.prepare(lambda: unit(1))
+    again = store.save(tmp_path, "image")
+    assert again == ["image-1.rows", "image-3.rows", "image-2.lists"]
+    loaded = Listed.load(tmp_path, again)
+    assert isinstance(loaded._coarse, Lists)
+    assert loaded._coarse.found == store._coarse.found  # type: ignore[union-attr]
+    assert loaded.search(unit(64, seed=3), 1).ids[:, 0].tolist() == list(range(2000, 2064))
+    np.testing.assert_array_equal(loaded.search(unit(5, seed=9), 10).ids, store.search(unit(5, seed=9), 10).ids)
+
+
+def test_a_removed_row_leaves_the_lists_when_they_are_saved(tmp_path: Path) -> None:
+    store = listed()
+    store.save(tmp_path, "image")
+    store.remove(np.arange(10))
+    assert store.search(unit(10), 1).ids.min() >= 10
+    store.prepare(lambda: unit(1))
+    assert store.save(tmp_path, "image") == ["image-3.rows", "image-4.lists"]
+    loaded = Listed.load(tmp_path, ["image-3.rows", "image-4.lists"])
+    assert len(loaded._coarse or ()) == len(loaded) == 1990
+
+
+def test_a_long_tail_joins_the_lists_without_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(row_store, "_LONGEST_TAIL", 50)
+    store = listed()
+    made = store._coarse
+    store.add(np.arange(2000, 2060), unit(60, seed=3))
+    assert store.search(unit(60, seed=3), 1).ids[:, 0].tolist() == list(range(2000, 2060))
+    assert store._coarse is made
+    assert len(made or ()) == 2060
+    assert store.save(tmp_path, "image")[-1].endswith(".lists")
+
+
+def test_rows_out_of_order_join_the_lists_before_they_are_saved(tmp_path: Path) -> None:
+    store = Listed(DIM)
+    store.add(np.arange(1000, 2000), unit(1000))
+    store.prepare(lambda: unit(40, seed=7))
+    store.add(np.arange(3), unit(3, seed=3))
+    store.prepare(lambda: unit(1))
+    loaded = Listed.load(tmp_path, store.save(tmp_path, "image"))
+    assert loaded.search(unit(3, seed=3), 1).ids[:, 0].tolist() == [0, 1, 2]
+
+
+def test_a_store_that_outgrew_its_lists_trains_them_anew() -> None:
+    store = listed(600)
+    store.add(np.arange(600, 1201), unit(601, seed=3))
+    store.prepare(lambda: unit(40, seed=7))
+    assert isinstance(store._coarse, Lists)
+    assert store._coarse.found.trained_rows == 1201
+
+
+def test_lists_are_dropped_where_they_are_not_wanted_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = listed(600)
+    monkeypatch.setattr(Listed, "form", None)
+    store.prepare(lambda: unit(1))
+    assert store._coarse is None
+
+
+@pytest.mark.parametrize("allowed", [np.arange(0, 2000, 2), np.arange(300)])
+def test_lists_keep_to_a_filter(allowed: NDArray[np.int64]) -> None:
+    store = listed()
+    found = store.search(unit(20), 10, allowed)
+    assert np.isin(found.ids, allowed).all()
+    inside = np.isin(np.arange(20), allowed)
+    assert (found.ids[:, 0] == np.arange(20))[inside].all()
+
+
+def test_a_file_that_holds_no_lists_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.lists").write_bytes(b"mmrows01")
+    with pytest.raises(ValueError, match=r"a\.lists holds no lists"):
+        Lists.read(tmp_path / "a.lists")
