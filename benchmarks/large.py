@@ -1,4 +1,4 @@
-"""A large library without a single photo: made-up scenes with the vectors that the bundled model gives their words.
+"""A large library without a single photo: made-up scenes with the vectors that a model gives their words.
 
     python benchmarks/large.py FOLDER [--photos 100000] [--captioned] [--seed 0]
 
@@ -28,16 +28,16 @@ SCENES = 2000
 BATCH = 2000
 
 
-def stage(folder: Path, photos: int, *, captioned: bool = False, seed: int = 0) -> None:
-    """A library of so many made-up photos in an empty folder, indexed by the bundled model."""
+def stage(folder: Path, photos: int, *, captioned: bool = False, seed: int = 0, model: str = registry.BUNDLED) -> None:
+    """A library of so many made-up photos in an empty folder, as if that model had indexed them."""
     rng = np.random.default_rng(seed)
-    encoder = registry.load(registry.BUNDLED)
+    encoder = registry.load(model, device="cpu")
     scenes = [_sentence(rng) for _ in range(SCENES)]
     meant = encoder.texts(scenes)
     folder.mkdir(parents=True)
     catalog = Catalog.open(folder / CATALOG_NAME)
     card = encoder.card
-    catalog.set_meta(model=registry.BUNDLED, fingerprint=card.fingerprint, dim=str(card.dim))
+    catalog.set_meta(model=model, fingerprint=card.fingerprint, dim=str(card.dim))
     root = catalog.add_root(folder / "photos").id
     centre = _unit(rng.standard_normal(card.dim))
     items: list[NewItem] = []
@@ -47,7 +47,7 @@ def stage(folder: Path, photos: int, *, captioned: bool = False, seed: int = 0) 
             catalog.record(items)
             items.clear()
     catalog.record(items)
-    hubs.level(catalog, hubs.provide(registry.BUNDLED, folder / VECTORS_NAME, encoder))
+    hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
     Indexes(catalog, folder / VECTORS_NAME, card.dim).save()
     catalog.compact()
     catalog.close()

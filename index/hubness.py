@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, update
+from sqlalchemy import Connection, bindparam, update
 
 from mmsearch.index import schema
 from mmsearch.index.database import Database
-from mmsearch.index.rows import unpack
+from mmsearch.index.rows import HUBNESS_VERSION_KEY, unpack
 
 
 class Hubness(Database):
@@ -32,8 +32,18 @@ class Hubness(Database):
         if values:
             with self._writing() as connection:
                 connection.execute(noting, values)
+                _count(connection)
 
     def clear_hubness(self) -> None:
         """Take the hubness of every row as not known."""
         with self._writing() as connection:
             connection.execute(update(schema.rows).values(hubness=None).where(schema.rows.c.hubness.is_not(None)))
+            _count(connection)
+
+
+def _count(connection: Connection) -> None:
+    """Let those who hold hubness in memory know that it is another."""
+    connection.exec_driver_sql(
+        "INSERT INTO meta (key, value) VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1",
+        (HUBNESS_VERSION_KEY,),
+    )

@@ -14,6 +14,7 @@ from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Lexicon
 from mmsearch.index.reader import Reader
 from mmsearch.index.row_store import RowStore
+from mmsearch.index.row_table import RowTable
 from mmsearch.index.rows import GravesGone
 from mmsearch.index.snapshots import Snapshot, Snapshots, SnapshotUnusable
 from mmsearch.index.vectors import Neighbours, Vectors, VectorStore
@@ -54,11 +55,13 @@ class Indexes:
     """Searches the views of a catalogue. Every call first takes in what was committed since the last one.
 
     lexicon: searches the words of its texts and names.
+    rows:    knows the facts of its rows.
     Usable from many threads, one at a time, and beside another process that indexes.
     """
 
     def __init__(self, catalog: Reader, directory: Path, dim: int, store_class: type[VectorStore] = RowStore) -> None:
         self.lexicon = Lexicon(catalog)
+        self.rows = RowTable(catalog)
         self._catalog = catalog
         self._dim = dim
         self._store_class = store_class

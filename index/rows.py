@@ -20,6 +20,7 @@ from mmsearch.index.sqlite_file import SqliteFile
 from mmsearch.index.vectors import PADDING_ID
 
 GRAVES_FLOOR_KEY = "graves_floor"
+HUBNESS_VERSION_KEY = "hubness_version"  # a number that grows whenever hubness is noted or cleared
 
 AMONG = "IN (SELECT value FROM json_each(?))"  # whether a column is one of the values that `listed` gives
 
@@ -43,10 +44,17 @@ class RowFacts:
     characters: NDArray[np.int64]
 
     @classmethod
-    def none(cls) -> Self:
-        """The facts of no rows."""
-        ids = np.empty(0, np.int64)
-        return cls(ids, ids, np.empty(0, np.float32), ids)
+    def of(cls, found: Sequence[Sequence[float | None]]) -> Self:
+        """The facts of N rows: owner, view, hubness and characters of each, None where it is not measured."""
+        owners, views, hubness, characters = np.array(found, np.float64).reshape(-1, 4).T
+        return cls(
+            owners.astype(np.int64), views.astype(np.int64), hubness.astype(np.float32), characters.astype(np.int64)
+        )
+
+    @classmethod
+    def gone(cls) -> Self:
+        """Those of one row that is not stored."""
+        return cls.of([(PADDING_ID, 0, None, 0)])
 
     def followed_by(self, other: Self) -> Self:
         """The facts of these rows and then of others."""
@@ -62,11 +70,9 @@ class RowFacts:
 
 
 _PLACE_OF_VIEW = " ".join(f"WHEN '{view}' THEN {place}" for place, view in enumerate(VIEWS))
-_FACTS = (
-    f"SELECT id, item_id, CASE view {_PLACE_OF_VIEW} END, hubness, length(text) FROM rows WHERE id {AMONG} ORDER BY id"
-)
-# What stands for a row that is not stored.
-_GONE = (PADDING_ID, PADDING_ID, 0, None, 0)
+_SELECT_FACTS = f"SELECT id, item_id, CASE view {_PLACE_OF_VIEW} ELSE -1 END, hubness, length(text) FROM rows"
+_FACTS = f"{_SELECT_FACTS} WHERE id {AMONG} ORDER BY id"
+_FACTS_AFTER = f"{_SELECT_FACTS} WHERE id > ? ORDER BY id LIMIT ?"
 
 
 class GravesGone(LookupError):
@@ -96,15 +102,16 @@ class Rows(SqliteFile):
         ids = np.array([id_ for id_, _ in found], np.int64)
         return ids, unpack(b"".join(blobs)).reshape(len(ids), -1 if blobs else 0)
 
-    def graves_after(self, view: View, seq: int) -> tuple[NDArray[np.int64], int]:
-        """Ids of the rows of a view removed after the removal numbered seq, and the last number given.
+    def graves_after(self, view: View | None, seq: int) -> tuple[NDArray[np.int64], int]:
+        """Ids of the rows of a view, of all if None, removed after the removal numbered seq; and the last number given.
 
         Numbers are counted over all views. GravesGone where removals after seq are no longer on record.
         """
         with self._reading() as connection:
             if seq < _graves_floor(connection):
                 raise GravesGone
-            buried = connection.execute("SELECT row_id FROM graves WHERE seq > ? AND view = ?", (seq, view)).fetchall()
+            query = "SELECT row_id FROM graves WHERE seq > ?1 AND (?2 IS NULL OR view = ?2)"
+            buried = connection.execute(query, (seq, view)).fetchall()
             return _ids(buried), _last_grave(connection)
 
     def graves_floor(self) -> int:
@@ -133,13 +140,14 @@ class Rows(SqliteFile):
     def facts(self, row_ids: NDArray[np.int64]) -> RowFacts:
         """What candidates need to know of rows, in the order of row_ids (N,)."""
         found = self._ask(_FACTS, (listed(row_ids.tolist()),))
-        table = np.array([*found, _GONE], np.float64)  # (M + 1, 5), by id but for the last
-        places = np.searchsorted(table[:-1, 0], row_ids)
-        places[table[places, 0] != row_ids] = -1
-        _, owners, views, hubness, characters = table[places].T
-        return RowFacts(
-            owners.astype(np.int64), views.astype(np.int64), hubness.astype(np.float32), characters.astype(np.int64)
-        )
+        ids = np.array([id_ for id_, *_ in found], np.int64)
+        facts = RowFacts.of([each for _, *each in found]).followed_by(RowFacts.gone())
+        return facts.at(np.where(is_among(row_ids, ids), np.searchsorted(ids, row_ids), -1))
+
+    def facts_after(self, row_id: int, limit: int) -> tuple[NDArray[np.int64], RowFacts]:
+        """Ids (N,), ascending, and facts of the first `limit` rows beyond row_id."""
+        found = self._ask(_FACTS_AFTER, (row_id, limit))
+        return np.array([id_ for id_, *_ in found], np.int64), RowFacts.of([each for _, *each in found])
 
     def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids (N,), ascending, of the rows that items have in a view, and the item ids (N,) that own them."""

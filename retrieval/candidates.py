@@ -15,6 +15,7 @@ from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Matches, bm25
 from mmsearch.index.reader import Reader
+from mmsearch.index.row_table import RowTable
 from mmsearch.index.rows import RowFacts, is_among
 from mmsearch.index.vectors import PADDING_ID
 
@@ -95,12 +96,12 @@ class Spoken:
 
 
 class Facts:
-    """What a catalogue knows of the rows that one query meets, each asked for once."""
+    """What is known of the rows that one query meets, each asked for once: they may go while it is answered."""
 
-    def __init__(self, catalog: Reader) -> None:
-        self._catalog = catalog
-        self._ids = np.empty(0, np.int64)  # ascending
-        self._known = RowFacts.none()
+    def __init__(self, rows: RowTable) -> None:
+        self._rows = rows
+        self._ids = np.array([PADDING_ID])  # ascending
+        self._known = RowFacts.gone()
 
     def of(self, row_ids: NDArray[np.int64]) -> RowFacts:
         """The facts of row_ids (N,), in their order; those of PADDING_ID are those of a row that is not stored."""
@@ -108,7 +109,7 @@ class Facts:
         if len(fresh):
             ids = np.concatenate([self._ids, fresh])
             order = np.argsort(ids)
-            self._ids, self._known = ids[order], self._known.followed_by(self._catalog.facts(fresh)).at(order)
+            self._ids, self._known = ids[order], self._known.followed_by(self._rows.facts(fresh)).at(order)
         return self._known.at(np.searchsorted(self._ids, row_ids))
 
 
@@ -129,12 +130,12 @@ def gather(
     allowed = Allowed.by(catalog, only)
     found = {view: indexes.search(view, targets, depth, allowed.rows[view]) for view in VIEWS if indexes.count(view)}
     for at, (target, text) in enumerate(zip(targets, words, strict=True)):
-        near, facts = {view: (each.ids[at], each.scores[at]) for view, each in found.items()}, Facts(catalog)
+        near, facts = {view: (each.ids[at], each.scores[at]) for view, each in found.items()}, Facts(indexes.rows)
         rankings = _with_owners(facts, near)
         spoken = _spoken(facts, indexes, text, depth, allowed)
         lists = [ranking.owners for ranking in rankings.values()]
         items = shortlist([*lists, spoken.owners, spoken.items], depth)
-        yield _completed(catalog, facts, indexes, items, target, rankings, spoken)
+        yield _completed(facts, indexes, items, target, rankings, spoken)
 
 
 def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int64]:
@@ -173,7 +174,6 @@ def _spoken(facts: Facts, indexes: Indexes, words: str, depth: int, allowed: All
 
 
 def _completed(
-    catalog: Reader,
     facts: Facts,
     indexes: Indexes,
     items: NDArray[np.int64],
@@ -182,7 +182,7 @@ def _completed(
     spoken: Spoken,
 ) -> Candidates:
     """Items with all their views, so that none is judged on less than it has. One without any row is left out."""
-    rows, cosine = _best_rows(catalog, indexes, items, target, rankings)
+    rows, cosine = _best_rows(indexes, items, target, rankings)
     kept = (rows != PADDING_ID).any(axis=1)  # a sound without a caption has a name, and nothing to show for it
     items, rows, cosine = items[kept], rows[kept], cosine[kept]
     vectors = np.zeros((*rows.shape, len(target)), np.float32)
@@ -199,7 +199,6 @@ def _completed(
 
 
 def _best_rows(
-    catalog: Reader,
     indexes: Indexes,
     items: NDArray[np.int64],
     target: NDArray[np.float32],
@@ -212,7 +211,7 @@ def _best_rows(
         column = VIEWS.index(view)
         _keep_best(items, rows[:, column], cosine[:, column], ranking)
         without = items[rows[:, column] == PADDING_ID]
-        more, owners = catalog.rows_of_items(without, view) if len(without) else (without, without)
+        more, owners = indexes.rows.rows_of_items(without, view) if len(without) else (without, without)
         if len(more):
             others = Ranking(more, owners, cosines(indexes.vectors(view, more), target))
             _keep_best(items, rows[:, column], cosine[:, column], others)

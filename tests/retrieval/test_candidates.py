@@ -17,6 +17,7 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import bm25
+from mmsearch.index.row_table import RowTable
 from mmsearch.index.rows import RowFacts
 from mmsearch.retrieval.candidates import EVERYTHING, Candidates, Facts, gather, shortlist
 
@@ -118,7 +119,7 @@ def test_the_short_list_goes_by_the_best_rank_in_any_list(lists: list[list[int]]
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(-1, 300), max_size=20), max_size=6))
 def test_what_is_known_of_rows_is_what_the_catalogue_knows(catalog: Catalog, asked: list[list[int]]) -> None:
-    known = Facts(catalog)
+    known = Facts(RowTable(catalog))
     for each in asked:
         rows = np.array(each, np.int64)
         found, expected = known.of(rows), catalog.facts(rows)
@@ -135,7 +136,7 @@ def test_what_is_known_of_a_row_is_asked_once(catalog: Catalog, monkeypatch: pyt
         return ask(self, rows)
 
     monkeypatch.setattr(Catalog, "facts", listening)
-    known = Facts(catalog)
+    known = Facts(RowTable(catalog))
     for rows in ([5, 3, 900], [3, 7], [], [900, 7, 5]):
         known.of(np.array(rows, np.int64))
     assert asked == [[5, 3, 900], [7]]

@@ -1,0 +1,114 @@
+"""The facts of all rows in arrays, level with the catalogue, for a process that asks often."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.items import VIEWS, View
+from mmsearch.index.reader import Reader
+from mmsearch.index.rows import HUBNESS_VERSION_KEY, GravesGone, RowFacts, is_among
+
+# Reading all rows costs as much as asking for a thousand times a few, and 33 bytes a row are held: a process that asks
+# one query, or a library that is larger, does without.
+_PATIENCE = 8
+_MOST_ROWS = 1_000_000
+
+_CHUNK = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is known of N rows that there are or were.
+
+    ids:        (N,) ascending. facts: of ids, and then those of a row that is not stored: (N + 1,).
+    by_owner:   (N,) places in ids, by the item that owns the row.
+    last_grave: the number of the last removal that they have seen.
+    """
+
+    ids: NDArray[np.int64]
+    facts: RowFacts
+    by_owner: NDArray[np.int64]
+    last_grave: int
+
+    def places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where row_ids (M,) are, -1 for those that are not stored."""
+        places = np.searchsorted(self.ids, row_ids)
+        return np.where(is_among(row_ids, self.ids), places, -1)
+
+    def owned(self, item_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places (M,) of the rows that items own, ascending."""
+        owners = self.facts.owners[self.by_owner]
+        first, last = np.searchsorted(owners, item_ids), np.searchsorted(owners, item_ids, side="right")
+        counts = last - first
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.sort(self.by_owner[np.repeat(first, counts) + within])
+
+
+class RowTable:
+    """Gives what a Reader gives of rows. Usable from many threads, and beside another process that indexes."""
+
+    def __init__(self, catalog: Reader) -> None:
+        self._catalog = catalog
+        self._asked = 0
+        self._stamp: tuple[int, str | None] = (-1, None)
+        self._held: _Held | None = None
+        self._lock = threading.Lock()
+
+    def facts(self, row_ids: NDArray[np.int64]) -> RowFacts:
+        """As Reader's."""
+        held = self._level()
+        return self._catalog.facts(row_ids) if held is None else held.facts.at(held.places(row_ids))
+
+    def rows_of_items(self, item_ids: NDArray[np.int64], view: View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As Reader's."""
+        held = self._level()
+        if held is None:
+            return self._catalog.rows_of_items(item_ids, view)
+        places = held.owned(item_ids)
+        places = places[held.facts.views[places] == VIEWS.index(view)]
+        return held.ids[places], held.facts.owners[places]
+
+    def _level(self) -> _Held | None:
+        """What is held, level with the catalogue; None where the catalogue is to be asked."""
+        with self._lock:
+            self._asked += 1
+            stamp = self._catalog.version(), self._catalog.meta(HUBNESS_VERSION_KEY)
+            if self._asked <= _PATIENCE or stamp[0] > _MOST_ROWS:
+                return None
+            if stamp != self._stamp:
+                measured_anew = stamp[1] != self._stamp[1]
+                self._held = self._caught_up(None if measured_anew else self._held)
+                self._stamp = stamp
+            return self._held
+
+    def _caught_up(self, held: _Held | None) -> _Held:
+        """What is held and what has come since, without what has gone."""
+        while True:
+            try:
+                known = held or self._nothing()
+                # Removals come second, since what is added and removed in between was among the rows then.
+                ids, facts = self._fresh(known)
+                buried, last_grave = self._catalog.graves_after(None, known.last_grave)
+            except GravesGone:
+                held = None
+                continue
+            gone = facts.at(np.where(is_among(ids, np.sort(buried)), -1, np.arange(len(ids))))
+            facts = gone.followed_by(RowFacts.gone())
+            return _Held(ids, facts, np.argsort(gone.owners, kind="stable"), last_grave)
+
+    def _nothing(self) -> _Held:
+        ids = np.empty(0, np.int64)
+        return _Held(ids, RowFacts.gone(), ids, self._catalog.graves_floor())
+
+    def _fresh(self, known: _Held) -> tuple[NDArray[np.int64], RowFacts]:
+        """Ids (N,) and facts (N + 1,) of what is known and of all later rows."""
+        ids, facts = known.ids, known.facts.at(np.arange(len(known.ids)))
+        while True:
+            more, of_them = self._catalog.facts_after(int(ids[-1]) if len(ids) else 0, _CHUNK)
+            if not len(more):
+                return ids, facts.followed_by(RowFacts.gone())
+            ids, facts = np.concatenate([ids, more]), facts.followed_by(of_them)
