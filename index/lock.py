@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -42,6 +41,8 @@ def index_lock(directory: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def _me() -> str:
+    import socket
+
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
 

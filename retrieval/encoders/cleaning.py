@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import string
 from collections.abc import Callable
 
@@ -44,6 +43,8 @@ def _mended(text: str) -> str:
     # ftfy changes nothing in plain ASCII, and importing it costs as much as embedding a short text.
     if text.isascii() and text.isprintable() and "&" not in text:
         return text
+    import html
+
     import ftfy
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()

@@ -43,5 +43,7 @@ def test_a_query_loads_only_what_answers_it(
     monkeypatch.setenv("MMSEARCH_LIBRARY", "lib")
     monkeypatch.setenv("MMSEARCH_MODEL", str(make_tiny_model(tmp_path / "tiny")))
     assert run(["index", "p"]) == 0
-    unwanted = "torch,open_clip,torchvision,onnx,pandas,scipy,lxml,mutagen,sqlalchemy,asyncio,ssl,filelock,faiss"
+    unwanted = (
+        "torch,open_clip,torchvision,onnx,pandas,scipy,lxml,mutagen,sqlalchemy,asyncio,ssl,filelock,faiss,numpy.ma"
+    )
     assert loaded(unwanted, *arguments) == ""
