@@ -4,7 +4,7 @@
 
 Installs the project into a fresh environment (--quick takes the one at hand), indexes a thousand of the photos with the
 bundled model, makes a library of 100,000 photos (large.py) and fills rclip's database with as many rows as each of
-them (what it holds does not matter to its speed; its own run would take hours). Then runs `mmsearch query` and
+them (what these say does not matter to its speed; its own run would take hours). Then runs `mmsearch query` and
 `rclip -n` in turns, each in a new process, and beside them what nobody can do without: the imports alone. rclip and the
 towers of its size with random weights come from peers.py and clip_towers.py. Writes results/cold.json.
 """
@@ -45,27 +45,49 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--photos", type=Path, required=True)
     ask.add_argument("--repeats", type=int, default=15)
+    ask.add_argument("--work", type=Path, help="a folder that keeps what was made for the next time")
+    ask.add_argument("--prepare", action="store_true", help="only make what is to be measured, in --work")
     ask.add_argument("--quick", action="store_true")
     want = ask.parse_args()
     rows, repeats = (LARGE // 10, 5) if want.quick else (LARGE, want.repeats)
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
-        programs, installed = Path(sys.executable).parent, {}
-        if not want.quick:
-            programs, installed = install(work / "venv")
-        figures = {**installed, **measure(programs, work, want.photos, rows, repeats)}
+        work = (want.work or Path(temporary)).resolve()
+        programs = Path(sys.executable).parent if want.quick else work / "venv" / "bin"
+        made = prepare(work, programs, want.photos, rows)
+        if want.prepare:
+            return
+        figures = {**made, **measure(programs, work, rows, repeats)}
     print(json.dumps(figures, indent=1))
     print(record("cold", figures, repeats=repeats, quick=want.quick))
 
 
-def install(environment: Path) -> tuple[Path, dict[str, Any]]:
-    """Install `.[cpu]` into a new environment; its programs, and how large it is."""
+def prepare(work: Path, programs: Path, photos: Path, rows: int) -> dict[str, Any]:
+    """Make the environment and the libraries, where they are not there yet; what there is to say of them."""
+    made = work / "made.json"
+    if not made.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        if not (CLIP / "rclip").exists():
+            quietly([peers.python("open_clip"), PROJECT / "benchmarks" / "clip_towers.py", CLIP])
+        installed = install(programs.parent) if programs.is_relative_to(work) else {}
+        index = [programs / "mmsearch", "index", thousand(photos, work / "photos"), *at(work / "small"), "--json"]
+        said = {**installed, "index": json.loads(quietly(index, MMSEARCH_MODEL="bundled"))}
+        large.stage(work / "large", rows)
+        large.stage(work / "same towers", SMALL, model=str(CLIP / "models" / "int8"))
+        for each in (SMALL, rows):
+            fill_rclip(work / f"rclip {each}", each)
+        made.write_text(json.dumps(said))
+    found: dict[str, Any] = json.loads(made.read_text())
+    return found
+
+
+def install(environment: Path) -> dict[str, Any]:
+    """Install `.[cpu]` into a new environment; returns how large it is."""
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     before_mb = size_mb(environment)
     pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, f"{PROJECT}[cpu]"], check=True, stderr=subprocess.DEVNULL)
     after_mb = size_mb(environment)
-    return environment / "bin", {"installed_mb": round(after_mb - before_mb), "installed_with_pip_mb": round(after_mb)}
+    return {"installed_mb": round(after_mb - before_mb), "installed_with_pip_mb": round(after_mb)}
 
 
 def size_mb(folder: Path) -> float:
@@ -73,20 +95,15 @@ def size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
-def measure(programs: Path, work: Path, photos: Path, rows: int, repeats: int) -> dict[str, Any]:
-    """Make the libraries, then time queries to them and to rclip's in turns."""
+def measure(programs: Path, work: Path, rows: int, repeats: int) -> dict[str, Any]:
+    """Time queries to the libraries, and to rclip's, in turns."""
     mmsearch, python = programs / "mmsearch", programs / "python"
-    if not (CLIP / "rclip").exists():
-        quietly([peers.python("open_clip"), PROJECT / "benchmarks" / "clip_towers.py", CLIP])
-    report = json.loads(quietly([mmsearch, "index", thousand(photos, work / "photos"), *at(work / "small"), "--json"]))
-    large.stage(work / "large", rows)
-    large.stage(work / "same towers", SMALL, model=str(CLIP / "models" / "int8"))
     commands = {
         f"mmsearch {SMALL}": [mmsearch, "query", QUERY, *at(work / "small")],
         f"mmsearch {rows}": [mmsearch, "query", QUERY, *at(work / "large")],
         f"mmsearch {SMALL}, rclip's towers in int8": [mmsearch, "query", QUERY, *at(work / "same towers")],
-        f"rclip {SMALL}": rclip(work / f"rclip {SMALL}", SMALL),
-        f"rclip {rows}": rclip(work / f"rclip {rows}", rows),
+        f"rclip {SMALL}": rclip(work / f"rclip {SMALL}"),
+        f"rclip {rows}": rclip(work / f"rclip {rows}"),
         "imports alone": [python, "-c", FLOOR],
         "import numpy": [python, "-c", "import numpy"],
         "python": [python, "-c", ""],
@@ -97,12 +114,12 @@ def measure(programs: Path, work: Path, photos: Path, rows: int, repeats: int) -
     codes_mb = sum(file.stat().st_size for file in (work / "large" / "vectors").glob("*-*.rows")) / 1e6
     unwanted = sorted(set(UNWANTED) & set(loaded.rpartition("loaded:")[2].split()))
     return {
-        "index": report,
         "rclip": peers.versions("rclip")["rclip"],
         "text_tower_mb": {"bundled": tower_mb(), "rclip": tower_mb(CLIP / "rclip"), "int8": tower_mb(CLIP / "models")},
         **times.figures(digits=0),
         "query_over_import_numpy": round(times.ratio(f"mmsearch {SMALL}", "import numpy"), 2),
         "query_over_imports_alone": round(times.ratio(f"mmsearch {SMALL}", "imports alone"), 2),
+        "load_average": [round(each, 1) for each in os.getloadavg()],
         "unwanted_modules_loaded": unwanted,
         "peak_mb": round(peak_kb / 1e3),
         "codes_mb": round(codes_mb, 1),
@@ -122,8 +139,8 @@ def at(library: Path) -> list[str]:
     return ["--library", str(library)]
 
 
-def rclip(data: Path, rows: int) -> list[str]:
-    """The command that asks rclip, with so many rows of random vectors in its database."""
+def fill_rclip(data: Path, rows: int) -> None:
+    """A data directory for rclip with its towers, and so many rows of random vectors in its database."""
     data.mkdir()
     for part in (CLIP / "rclip").iterdir():
         (data / part.name).symlink_to(part)
@@ -134,12 +151,13 @@ def rclip(data: Path, rows: int) -> list[str]:
     with sqlite3.connect(data / "db.sqlite3") as connection:
         connection.executemany(
             "INSERT INTO images (filepath, modified_at, size, vector, hash) VALUES (?, 1, 1, ?, ?)",
-            (
-                (str(data / f"{number}.jpg"), vector.tobytes(), f"{number:064x}")
-                for number, vector in enumerate(vectors)
-            ),
+            ((str(data / f"{at}.jpg"), vector.tobytes(), f"{at:064x}") for at, vector in enumerate(vectors)),
         )
     connection.close()
+
+
+def rclip(data: Path) -> list[str]:
+    """The command that asks rclip, which looks below the current folder."""
     asked = f"cd '{data}' && RCLIP_DATADIR='{data}' exec '{peers.program('rclip', 'rclip')}' -n -f '{QUERY}'"
     return ["sh", "-c", asked]
 

@@ -108,7 +108,8 @@ def measure(libraries: dict[str, Asked], photos: int, queries: int) -> dict[str,
         things |= {f"{name}: views": asked.views, f"{name}: fused": asked.fused, f"{name}: whole": asked.whole}
     before = {f"{name}: fused": asked.gather for name, asked in libraries.items()}
     times = interleaved(things, queries, before=before, warm_up=queries // 10)
-    return {"photos": photos, **times.figures(digits=2), "claims": claims(times, photos)}
+    load = [round(each, 1) for each in os.getloadavg()]
+    return {"photos": photos, **times.figures(digits=2), "load_average": load, "claims": claims(times, photos)}
 
 
 def claims(times: Times, photos: int) -> list[dict[str, Any]]:
@@ -121,9 +122,9 @@ def claims(times: Times, photos: int) -> list[dict[str, Any]]:
 
 
 def _claim(row: int, what: str, times: Times, name: str, part: str = "") -> dict[str, Any]:
-    took = times.wall_ms(name)
-    of_it = f", of which the vectors' search {times.wall_ms(part):.2f}" if part else ""
-    said = f"{took:.2f} ms{of_it} ({times.cpu_ms(name):.2f} ms of one core)"
+    took = times.cpu_ms(name)  # of one thread: what other programs take of the cores is no part of it
+    of_it = f", of which the vectors' search {times.cpu_ms(part):.2f}" if part else ""
+    said = f"{took:.2f} ms of one core{of_it} ({times.wall_ms(name):.2f} ms by the clock)"
     return claim(row, what, ours=said, against=f"{ALLOWED_MS:g} ms", ratio=took / ALLOWED_MS, at_most=1)
 
 
