@@ -1,6 +1,7 @@
 # make demo   index a folder of photos, ask three queries, write the answers to demo/answers.html
 # make test   run the tests
 # make check  everything that must hold before a change is taken
+# make bench  the quick form of the benchmarks of speed, and what they claim; peers are installed below build/peers
 # make docs   write docs/cli.md anew
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PHOTOS ?= demo/photos
 QUERIES ?= "a cat" "a woman smiling" "a man with a camera"
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs clean
+.PHONY: demo test check bench docs clean
 
 demo: $(DEMO_VENV)/made $(PHOTOS)
 	rm -rf demo/library
@@ -48,6 +49,19 @@ check: $(VENV)/made
 	$(VENV)/bin/mypy --explicit-package-bases tests
 	$(VENV)/bin/python -m pytest
 	sh tests/installed_wheel.sh "$(VENV)/bin/python"
+
+# Figures of speed go to build/bench; those that are published are taken by the same scripts without --quick.
+bench: $(VENV)/made $(PHOTOS)
+	rm -rf build/bench
+	$(VENV)/bin/python benchmarks/peers.py
+	$(VENV)/bin/python benchmarks/indexing.py --quick --photos "$(PHOTOS)" --work build/clip
+	$(VENV)/bin/python benchmarks/decoding.py --quick --photos "$(PHOTOS)"
+	$(VENV)/bin/python benchmarks/small_photos.py --quick --photos "$(PHOTOS)"
+	$(VENV)/bin/python benchmarks/reindexing.py --quick --photos "$(PHOTOS)"
+	$(VENV)/bin/python benchmarks/cold.py --quick --photos "$(PHOTOS)"
+	$(VENV)/bin/python benchmarks/warm.py --quick
+	for what in exact lists growth; do build/peers/vectors/bin/python benchmarks/search.py $$what --quick || exit 1; done
+	$(VENV)/bin/python benchmarks/speed_page.py --quick
 
 docs: $(VENV)/made
 	$(VENV)/bin/python -m mmsearch.cli.reference > docs/cli.md

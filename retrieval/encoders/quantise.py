@@ -1,13 +1,14 @@
 """Eight-bit towers whose answer for one row does not depend on the rows beside it, nor on the machine.
 
 ONNX Runtime's own dynamic quantisation has one scale for a whole batch, so a text embeds differently alone and
-among others, and its signed weights saturate on processors without VNNI. Here each token has its own scale and
-both factors are unsigned, so every sum of products is an exact integer everywhere.
+among others, and its signed weights saturate on processors without VNNI. Here each token has its own scale, and
+every sum of products is an exact integer everywhere: weights are unsigned, or signed and of seven bits, which
+is quicker by a fifth and less exact.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -16,18 +17,25 @@ from onnx import TensorProto, helper, numpy_helper
 
 ZERO = 128  # stands for 0 among the unsigned bytes
 LARGEST = 127
+LARGEST_OF_SEVEN_BITS = 63  # 2 * 255 * 63 fits into 16 bits: AVX2 adds two products there
+CONTRIBUTED = "com.microsoft"  # the domain of ONNX Runtime's own operators
 MIN_TABLE_ROWS = 1024  # smaller tables, such as positions, are not worth the loss
 
 Array = NDArray[Any]
 
 
-def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its weight matrices and large embedding tables in eight bits, one scale a column or row."""
-    graph = _EightBit(model.graph)
+def quantised(model: onnx.ModelProto, weight_bits: Literal[7, 8] = 8) -> onnx.ModelProto:
+    """The model with its weight matrices and large embedding tables in bytes, one scale a column or row.
+
+    weight_bits: of the matrices; with 7 products are quicker.
+    """
+    graph = _EightBit(model.graph, weight_bits)
     for node in model.graph.node:
         graph.take(node)
     made = onnx.ModelProto()
     made.CopyFrom(model)
+    if all(each.domain != CONTRIBUTED for each in made.opset_import):
+        made.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
     del made.graph.node[:], made.graph.initializer[:]
     made.graph.node.extend(graph.nodes)
     used = {name for node in graph.nodes for name in node.input}
@@ -38,10 +46,12 @@ def quantised(model: onnx.ModelProto) -> onnx.ModelProto:
 class _EightBit:
     """A graph while its nodes are taken over one after another."""
 
-    def __init__(self, graph: onnx.GraphProto) -> None:
+    def __init__(self, graph: onnx.GraphProto, weight_bits: int) -> None:
         self.weights = {weight.name: weight for weight in graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
         self._bytes_of: dict[str, tuple[str, str]] = {}
+        self._weight_bits = weight_bits
+        self._one = self._weight("q.one", np.float32(1))
         self._zero = self._weight("q.zero", np.uint8(ZERO))
         self._zero_float = self._weight("q.zero_float", np.float32(ZERO))
         self._step = self._weight("q.step", np.float32(1 / LARGEST))
@@ -70,12 +80,19 @@ class _EightBit:
     def _product(self, node: onnx.NodeProto, weight: Array, output: str) -> None:
         """output = node's first input (..., K) @ weight (K, M), a scale a token and a scale a column."""
         left, left_scale = self._as_bytes(node.input[0])
-        right, right_scale = _bytes_and_scales(weight, axis=0)
-        right_name = self._weight(f"{output}.bytes", right)
-        sums = self._op("MatMulInteger", [left, right_name, self._zero, self._zero], f"{output}.sums")
-        floats = self._op("Cast", [sums], f"{output}.floats", to=TensorProto.FLOAT)
-        columns = self._weight(f"{output}.columns", right_scale[0])
-        self._op("Mul", [self._op("Mul", [floats, columns], f"{output}.scaled"), left_scale], output)
+        right, right_scale, zeros = self._columns(weight)
+        factors = [left, self._weight(f"{output}.bytes", right)]
+        scales = [self._one, self._weight(f"{output}.columns", right_scale[0])]
+        inputs = [*factors, *scales, self._zero, *zeros]
+        scaled = self._op("MatMulIntegerToFloat", inputs, f"{output}.scaled", domain=CONTRIBUTED)
+        self._op("Mul", [scaled, left_scale], output)
+
+    def _columns(self, weight: Array) -> tuple[Array, NDArray[np.float32], list[str]]:
+        """The bytes of a matrix, the scale (1, M) of each column, and the name of their zero unless it is 0."""
+        if self._weight_bits == 8:
+            return *_bytes_and_scales(weight, axis=0), [self._zero]
+        steps, scales = _steps_and_scales(weight, axis=0, largest=LARGEST_OF_SEVEN_BITS)
+        return steps.astype(np.int8), scales, []
 
     def _as_bytes(self, name: str) -> tuple[str, str]:
         """The names of the bytes (..., K) of a tensor of activations and of its scales (..., 1)."""
@@ -123,5 +140,11 @@ def _is_plain(attributes: dict[str, Any]) -> bool:
 
 def _bytes_and_scales(weight: Array, axis: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """weight ≈ (bytes - ZERO) * scales; scales keep axis with length 1."""
-    scales = np.maximum(np.abs(weight).max(axis=axis, keepdims=True), 1e-12) / LARGEST
-    return (np.rint(weight / scales) + ZERO).astype(np.uint8), scales.astype(np.float32)
+    steps, scales = _steps_and_scales(weight, axis, LARGEST)
+    return (steps + ZERO).astype(np.uint8), scales
+
+
+def _steps_and_scales(weight: Array, axis: int, largest: int) -> tuple[Array, NDArray[np.float32]]:
+    """weight ≈ steps * scales; steps are whole, at most largest, and scales keep axis with length 1."""
+    scales = np.maximum(np.abs(weight).max(axis=axis, keepdims=True), 1e-12) / largest
+    return np.rint(weight / scales), scales.astype(np.float32)
