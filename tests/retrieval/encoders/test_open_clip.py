@@ -112,6 +112,26 @@ def test_a_tower_is_in_eight_bits_only_where_no_row_moves_much(added: Path) -> N
     assert metrics["text"]["min_cosine"] > 0.99999 > 0.999 > metrics["text"]["int8_min_cosine"]
 
 
+@pytest.mark.parametrize(
+    ("cosines", "bits", "precision"),
+    [((0.9995, 0.9999), 7, "int8"), ((0.998, 0.9995), 8, "int8"), ((0.99, 0.998), None, "fp32")],
+)
+def test_the_quickest_weights_that_keep_the_rows_are_taken(
+    cosines: tuple[float, float], bits: int | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    known = {"exact": 1.0, "7": cosines[0], "8": cosines[1]}
+    graphs = {name: onnx.ModelProto(doc_string=name) for name in known}
+    monkeypatch.setattr(exporting, "_graph", lambda tower, inputs: graphs["exact"])
+    monkeypatch.setattr(exporting, "quantised", lambda exact, bits: graphs[str(bits)])
+    monkeypatch.setattr(exporting, "_worst_cosine", lambda graph, inputs, wanted: known[graph.doc_string])
+    nothing = np.empty((0, 1), np.float32)
+    kept = exporting._tower(torch.nn.Identity(), nothing, nothing, tmp_path / "image.onnx", "m")
+    assert (kept["precision"], kept.get("weight_bits")) == (precision, bits)
+    assert onnx.load(tmp_path / "image.onnx").doc_string == ("exact" if bits is None else str(bits))
+
+
 def test_the_tokenizers_agree_on_five_hundred_texts(added: Path, original: exporting.Original) -> None:
     assert len(set(samples.probes())) >= 500
     open_clip_tokenizer.check(model_directory.read(added), original.tokenizer)
