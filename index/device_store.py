@@ -14,7 +14,7 @@ from mmsearch.index.faiss_gpu import FaissScan
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import widen
 from mmsearch.index.torch_exact import TorchScan
-from mmsearch.index.vectors import UNPROVEN, Neighbours, Vectors, best_of
+from mmsearch.index.vectors import UNPROVEN, Named, Neighbours, Vectors, best_of
 
 Form = Literal["torch", "flat", "ivfpq", "cagra", "host"]
 
@@ -96,9 +96,7 @@ class DeviceStore(RowStore):
             scan.close()
         self._base = self._fresh = None
 
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[Neighbours, NDArray[np.float32]] | None:
+    def _nearest(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Named | None:
         if not len(self):
             return None
         if self._is_worn():
@@ -112,7 +110,7 @@ class DeviceStore(RowStore):
             return super()._nearest(queries, count, allowed)
         errors = [scan.error for scan in self._scans()]
         error = UNPROVEN if UNPROVEN in errors else max(errors)
-        return found[-1], np.full(len(queries), error, np.float32)
+        return Named.of(found[-1], np.float32(error), count)
 
     def _scans(self) -> list[FaissScan | TorchScan]:
         return [scan for scan in (self._base, self._fresh) if scan is not None]

@@ -1,4 +1,4 @@
-"""The store that a library uses: float16 rows, mapped from files that are only added and removed."""
+"""The store that a library uses: rows in segments, and what a search of them goes by."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmsearch.index.durable import unused
 from mmsearch.index.exact import best, check_dim, cosines, stack
 from mmsearch.index.lists import FEWEST_LISTED, TRIED_K, Lists, first_count
 from mmsearch.index.scan import products, widen
-from mmsearch.index.segments import Chunk, Segment, joined, settled
-from mmsearch.index.table import Table, table_of
-from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Coarse, Neighbours, Vectors, best_of
+from mmsearch.index.segment_store import SegmentStore
+from mmsearch.index.segments import Chunk
+from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Coarse, Named, Neighbours, Vectors, best_of
 
-# Scores of one segment that a scan holds at a time: 64 MB of them.
-_HELD_SCORES = 1 << 24
+# Scores of one segment, or widened values, that a search holds at a time: 64 MB of them.
+_HELD_VALUES = 1 << 24
 
 # Codes are made when scans have cost as much: to import FAISS, and so much for each value. A process that asks one
 # query does not pay for what serves thousands.
@@ -41,45 +41,34 @@ _NOTHING = (np.empty(0, np.int64), np.empty(0, np.float32))
 _Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]  # ids and scores, best first, at most k of each
 
 
-class RowStore:
-    """Float16 rows in segments: the very values that the catalogue holds, so nothing is lost.
+class RowStore(SegmentStore):
+    """Rows of which more than are asked for are named, by a coarse index or a scan, and these scored exactly.
 
-    A coarse index, or a scan of all rows in whatever order BLAS adds up, names more rows than are asked for. These are
-    scored in float32 and sorted by the convention, so that the answers are those of ExactStore on the same values. A
-    loaded store stays on the disk until it is searched.
+    They are scored in float32 and sorted by the convention, so that the answers are those of ExactStore on the same
+    values, save where lists miss a row. A loaded store stays on the disk until it is searched.
     """
 
     form: ClassVar[Form | None] = None  # None: as `choose` says
 
     def __init__(self, dim: int) -> None:
-        self.dim = dim
-        self._segments: list[Segment] = []
-        self._cached: Table | None = None
+        super().__init__(dim)
         self._coarse: Coarse | None = None
         self._tail: list[NDArray[np.int64]] = []  # ids that the coarse index lacks
         self._scanned_values = 0
         self._lists_name = ""  # of the file that holds the coarse index, where that is Lists
         self._buried: list[NDArray[np.int64]] = []  # ids of removed rows, which that file still knows
 
-    def __len__(self) -> int:
-        return sum(map(len, self._segments))
-
     def add(self, ids: NDArray[np.int64], vectors: Vectors) -> None:
         """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
-        check_dim(vectors, self.dim)
-        filed = sum(bool(each.name) for each in self._segments)
-        fresh = Segment(np.array(ids, np.int64), np.array(vectors, np.float16, order="C"))
-        self._segments[filed:] = settled([*self._segments[filed:], fresh])
+        super().add(ids, vectors)
         if self._coarse is not None:
-            self._tail.append(fresh.ids)
-        self._cached = None
+            self._tail.append(np.array(ids, np.int64))
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
         if isinstance(self._coarse, Lists):
             self._buried.append(ids[self._table().find(ids)[0]])
-        self._segments = [each.without(ids) for each in self._segments]
-        self._cached = None
+        super().remove(ids)
 
     def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
         """The k best of all stored vectors, or of those whose id is in allowed (M,), for queries (Q, D)."""
@@ -91,23 +80,30 @@ class RowStore:
             found[at] = self._rank(queries[at], ids, k)
         return stack([each for each in found if each is not None], k)
 
-    def _nearest(
-        self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
-    ) -> tuple[Neighbours, NDArray[np.float32]] | None:
-        """What Coarse.nearest gives, of all that is stored; None where the rows themselves are to be scanned."""
+    def _nearest(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Named | None:
+        """At least count rows by the coarse index; None where the rows themselves are to be scanned."""
         if allowed is not None and len(allowed) < _FEW * len(self):
             return None
         coarse = self._at_hand(len(queries))
         if coarse is None:
             return None
-        near, errors = coarse.nearest(queries, count, allowed)
-        fresh = np.concatenate([*self._tail, np.empty(0, np.int64)])
+        named = Named.of(*coarse.nearest(queries, count, allowed), count)
+        if not self._tail:
+            return named
+        tail = np.concatenate(self._tail)
+        named.ids[np.isin(named.ids, tail)] = PADDING_ID  # removed once, and added again
+        return named.beside(self._best_of(tail, queries, count, allowed))
+
+    def _best_of(
+        self, ids: NDArray[np.int64], queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
+    ) -> Named:
+        """The count best of some ids (M,), those that are stored and allowed, by a scan."""
         if allowed is not None:
-            fresh = fresh[np.isin(fresh, allowed)]
-        found, places = self._table().find(fresh)
+            ids = ids[np.isin(ids, allowed)]
+        found, places = self._table().find(ids)
         scores = products(queries, self._rows(places))
-        ids = np.broadcast_to(fresh[found], scores.shape)
-        return best_of([near, Neighbours(ids, scores)], max(count, near.ids.shape[1])), errors
+        there = Neighbours(np.broadcast_to(ids[found], scores.shape), scores)
+        return Named.of(best_of([there], count), np.float32(ROUNDING), count)
 
     def _at_hand(self, queries: int) -> Coarse | None:
         """The coarse index, if one is made or worth making for so many queries."""
@@ -183,26 +179,29 @@ class RowStore:
         done: list[_Ranked | None] = [None] * len(queries)
         left, count = list(range(len(queries))), first_count(k)
         while left and (found := self._nearest(queries[left], count, allowed)):
-            near, errors = found
-            for at, ids in zip(left, near.ids, strict=True):
-                done[at] = self._rank(queries[at], self._there(ids), k)
-            # What is not named has at most this cosine; a list that is not full names all.
-            most = near.scores[:, -1] + errors if near.ids.shape[1] >= count else np.full(len(left), PADDING_SCORE)
+            for at, ranked in zip(left, self._ranked(queries[left], found.ids, k), strict=True):
+                done[at] = ranked
+            most = found.most.tolist()
             left = [
                 at
-                for at, score in zip(left, most.tolist(), strict=True)
-                if score > PADDING_SCORE and score >= _last(done[at], k)
+                for at, cosine in zip(left, most, strict=True)
+                if cosine > PADDING_SCORE and cosine >= _last(done[at], k)
             ]
             count *= 4
-        for at in left:
-            done[at] = None
-        return done
+        # Lists may name too few: those that are looked into are short, or all codes are alike.
+        enough = min(k, len(self))
+        return [None if at in left or each is None or len(each[0]) < enough else each for at, each in enumerate(done)]
 
-    def _there(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of ids (M,) that are stored, ascending."""
-        ids = np.unique(ids)
-        found, _ = self._table().find(ids)
-        return ids[found]
+    def _ranked(self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Iterator[_Ranked]:
+        """The k best for each query of its ids (Q, M), those that are not stored left out."""
+        step = max(1, _HELD_VALUES // max(ids.shape[1] * self.dim, 1))
+        for start in range(0, len(queries), step):
+            part = ids[start : start + step]
+            found, places = self._table().find(part.ravel())
+            ends = np.cumsum(found.reshape(part.shape).sum(axis=1))[:-1]
+            stored, rows = np.split(part.ravel()[found], ends), np.split(widen(self._rows(places)), ends)
+            for query, some, vectors in zip(queries[start : start + step], stored, rows, strict=True):
+                yield best(some, cosines(vectors, query), k)
 
     def _scanned(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
@@ -210,7 +209,7 @@ class RowStore:
         """For each query ids (M,) among which are its k best and all that tie with the last of them."""
         near: list[list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = [[] for _ in queries]
         for stored, rows in self._parts(allowed):
-            step = max(1, _HELD_SCORES // max(len(rows), 1))
+            step = max(1, _HELD_VALUES // max(len(rows), 1))
             for start in range(0, len(queries), step):
                 part = products(queries[start : start + step], rows)
                 part[:, stored == PADDING_ID] = PADDING_SCORE
@@ -236,26 +235,9 @@ class RowStore:
     def _rank(self, query: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> _Ranked:
         return best(ids, cosines(self.get(ids), query), k)
 
-    def get(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The stored vectors (N, D) of ids (N,); KeyError where one is not stored."""
-        found, places = self._table().find(ids)
-        if not found.all():
-            raise KeyError(int(ids[~found][0]))
-        return widen(self._rows(places))
-
-    def ids(self) -> NDArray[np.int64]:
-        """All stored ids (N,), ascending."""
-        return self._table().ids.copy()
-
     def save(self, folder: Path, stem: str) -> list[str]:
-        """Write what no file of a folder holds into new ones, STEM-1.rows and so on; the names of all that count."""
-        lost = [each for each in self._segments if len(each.gone) or not (folder / each.name).is_file()]
-        self._segments = settled([joined([each]) if each in lost else each for each in self._segments])
-        for at, segment in enumerate(self._segments):
-            if not segment.name:
-                self._segments[at] = segment.write(unused(folder, stem, ".rows"))
-        self._cached = None
-        names = [each.name for each in self._segments]
+        """Write what no file of a folder holds into new ones, STEM-N; the names of all that count, lists last."""
+        names = super().save(folder, stem)
         if not isinstance(self._coarse, Lists):
             return names
         if not (folder / self._lists_name).is_file():
@@ -267,16 +249,12 @@ class RowStore:
     @classmethod
     def load(cls, folder: Path, names: Sequence[str]) -> Self:
         """Map what save wrote. The files may be deleted afterwards, but not changed."""
-        segments = [Segment.read(folder / name) for name in names if not name.endswith(_LISTS_SUFFIX)]
-        dims = {each.vectors.shape[1] for each in segments}
-        if len(dims) != 1:
-            raise ValueError(f"these files do not belong together: {names}")
-        store = cls(dims.pop())
-        store._segments = segments
-        for name in names[len(segments) :]:
+        store = super().load(folder, [name for name in names if not name.endswith(_LISTS_SUFFIX)])
+        for name in names[len(store._segments) :]:
             store._coarse, store._lists_name = Lists.read(folder / name), name
-            ids = store._table().ids
-            store._tail = [ids[ids > store._coarse.found.last_id]]
+            ids = store.ids()
+            if len(added := ids[ids > store._coarse.found.last_id]):
+                store._tail = [added]
         return store
 
     def close(self) -> None:
@@ -286,21 +264,6 @@ class RowStore:
             self._coarse.close()
         self._coarse, self._tail, self._scanned_values = None, [], 0
         self._lists_name = ""
-
-    def _table(self) -> Table:
-        if self._cached is None:
-            self._cached = table_of(self._segments)
-        return self._cached
-
-    def _rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
-        """The rows (N, D) at places (N,)."""
-        found = np.empty((len(places), self.dim), np.float16)
-        ends = np.cumsum([len(each.ids) for each in self._segments], dtype=np.int64)
-        owners = np.searchsorted(ends, places, side="right")
-        for owner, segment in enumerate(self._segments):  # not of np.unique, which imports numpy.ma: 10 ms of a query
-            mine = owners == owner
-            found[mine] = segment.vectors[places[mine] - (ends[owner] - len(segment.ids))]
-        return found
 
 
 def _near(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -84,6 +84,30 @@ class VectorStore(Protocol):
         """Give back device memory; the next search takes it again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Rows to be scored exactly, for each of Q queries.
+
+    ids:  (Q, M) int64, in any order; -1 and ids of removed rows are passed over.
+    most: (Q,) float32, the greatest cosine that a row which is not named may have; -inf where all are named, and below
+          any cosine where nothing is known of it.
+    """
+
+    ids: NDArray[np.int64]
+    most: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, near: Neighbours, error: NDArray[np.float32] | np.float32, count: int) -> Self:
+        """The best by scores that err by so much; where they are fewer than count, they are all."""
+        is_full = near.ids.shape[1] >= count
+        most = near.scores[:, -1] + error if is_full else np.full(len(near.ids), PADDING_SCORE)
+        return cls(near.ids, most.astype(np.float32))
+
+    def beside(self, other: Named) -> Named:
+        """The rows that either names, of two parts of all rows."""
+        return Named(np.concatenate([self.ids, other.ids], axis=1), np.maximum(self.most, other.most))
+
+
 class Coarse(Protocol):
     """Names rows that are then scored exactly: more than are asked for, by scores that are near the cosines."""
 

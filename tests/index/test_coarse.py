@@ -291,3 +291,16 @@ def test_a_file_that_holds_no_lists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.lists").write_bytes(b"mmrows01")
     with pytest.raises(ValueError, match=r"a\.lists holds no lists"):
         Lists.read(tmp_path / "a.lists")
+
+
+def test_rows_that_are_all_alike_are_found_beside_lists_that_cannot_tell_them_apart() -> None:
+    store = Listed(DIM)
+    store.add(np.arange(300), np.repeat(unit(1), 300, axis=0))
+    store.prepare(lambda: unit(1))
+    assert isinstance(store._coarse, Lists)
+    assert store.search(unit(1), 3).ids.tolist() == [[0, 1, 2]]
+
+
+def test_more_answers_than_the_lists_looked_into_hold_are_all_given() -> None:
+    store = listed(600)
+    assert np.unique(store.search(unit(1), 600).ids).tolist() == list(range(600))
