@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tests.models import make_tiny_model
 
-from mmsearch.cli.app import run
+from mmsearch.cli.app import COMMANDS, run
 
 PROBE = """
 import sys
@@ -31,6 +31,12 @@ def loaded(of: str, *arguments: str) -> str:
 @pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"]])
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded("faiss,onnxruntime,sqlalchemy,numpy,PIL,rich,torch,tokenizers", *arguments) == ""
+
+
+def test_a_command_loads_no_other_command() -> None:
+    files = sorted({f"mmsearch.cli.{where.partition('.')[0]}" for where in COMMANDS.values()})
+    assert loaded(",".join(files), "query", "--help") == "mmsearch.cli.query"
+    assert loaded(",".join(files), "--help").split() == files
 
 
 @pytest.mark.parametrize("arguments", [["query", "red"], ["query", "./p/red.png"], ["similar", "p/red.png"]])
