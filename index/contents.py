@@ -53,10 +53,9 @@ class Contents(Roots):
         with self._writing() as connection:
             for table in (schema.items, schema.failures):
                 _run(connection, delete(table).where(*_at(table)), addresses)
-            for item in items:
-                made = insert(schema.items).returning(schema.items.c.id)
-                item_id = connection.scalars(made, _item_values(item)).one()
-                _run(connection, insert(schema.rows), [_row_values(item_id, row) for row in item.rows])
+            ids = _stored(connection, items)
+            rows = [_row_values(id_, row) for id_, item in zip(ids, items, strict=True) for row in item.rows]
+            _run(connection, insert(schema.rows), rows)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             failed = [asdict(failure) | {"failed_at": now} for failure in failures]
             _run(connection, insert(schema.failures), failed)
@@ -98,6 +97,12 @@ def _run(connection: Connection, statement: Executable, values: Sequence[Mapping
     """Run a statement once for each of values; not at all for none, where SQLAlchemy would run it bare."""
     if values:
         connection.execute(statement, values)
+
+
+def _stored(connection: Connection, items: Sequence[NewItem]) -> Sequence[int]:
+    """Store items without their rows, in one statement; the ids that they got."""
+    made = insert(schema.items).returning(schema.items.c.id, sort_by_parameter_order=True)
+    return connection.scalars(made, [_item_values(item) for item in items]).all() if items else []
 
 
 def _item_values(item: NewItem) -> dict[str, Any]:
