@@ -22,6 +22,9 @@ from mmsearch.index.vectors import Neighbours, Vectors, VectorStore
 # Rows taken from the catalogue at a time: 10 MB of vectors of 256 dimensions.
 _CHUNK = 20_000
 
+# New rows that a run holds in memory before it puts them into files: a gigabyte of 512 dimensions.
+_SPILLED = 1 << 20
+
 # Captions and texts that an index is calibrated on, and their views.
 _ASKED = 128
 _WORDED: tuple[View, ...] = ("caption", "text", "audio_caption")
@@ -128,14 +131,14 @@ class Indexes:
             if (problem := self._problem(view))
         ]
 
-    def _level(self, view: View) -> _Held:
-        """The store of a view, level with the catalogue."""
+    def _level(self, view: View, *, may_write: bool = False) -> _Held:
+        """The store of a view, level with the catalogue; may_write: files of its rows, where memory would be short."""
         # Out of the dictionary meanwhile: a store that fails half-way is not used again.
         held = self._held.pop(view, None)
         while True:
             held = held or self._opened(view)
             try:
-                self._catch_up(view, held)
+                self._catch_up(view, held, may_write)
             except GravesGone:
                 # Another process has compacted the catalogue, and written snapshots before that.
                 held = None
@@ -153,17 +156,22 @@ class Indexes:
     def _derived(self, view: View) -> _Held:
         return _Held(self._store_class(self._dim), 0, self._catalog.graves_floor())
 
-    def _catch_up(self, view: View, held: _Held) -> None:
+    def _catch_up(self, view: View, held: _Held, may_write: bool = False) -> None:
         version = self._catalog.version()
         if held.version == version:
             return
+        added = 0
         while True:
             ids, vectors = self._catalog.rows_after(view, held.last_row, _CHUNK)
             if not len(ids):
                 break
             held.snapshot = None
+            added += len(ids)
             held.store.add(ids, vectors)
             held.last_row = int(ids[-1])
+            if may_write and added >= _SPILLED:
+                self._snapshots.spill(view, held.store)
+                added = 0
         buried, last_grave = self._catalog.graves_after(view, held.last_grave)
         if len(buried):
             held.snapshot = None
@@ -182,7 +190,7 @@ class Indexes:
 
     def _saved(self, view: View, bank: Callable[[], Vectors | None]) -> Snapshot | None:
         """The snapshot of a view as it is now, written if need be; None for a view without rows."""
-        held = self._level(view)
+        held = self._level(view, may_write=True)
         if not len(held.store):
             return None
         if held.snapshot is None or not self._snapshots.exists(held.snapshot):

@@ -94,12 +94,16 @@ class Snapshots:
         """Whether the files of a snapshot are there."""
         return all((self._directory / file.name).exists() for file in snapshot.files)
 
+    def spill(self, view: View, store: VectorStore) -> list[str]:
+        """Put what no file holds of a store into files, which do not count yet; the names of all that hold it."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return store.save(self._directory, view)
+
     def write(self, view: View, store: VectorStore, last_row: int, last_grave: int) -> Snapshot:
         """Write what no file holds of a store. The snapshot does not count before `note`."""
-        self._directory.mkdir(parents=True, exist_ok=True)
         before = self.noted(view)
         known = {file.name: file for file in before.files} if before else {}
-        files = tuple(self._described(name, known.get(name)) for name in store.save(self._directory, view))
+        files = tuple(self._described(name, known.get(name)) for name in self.spill(view, store))
         return Snapshot(files, last_row, last_grave, self._dim, self._fingerprint())
 
     def note(self, snapshots: Mapping[View, Snapshot | None]) -> None:

@@ -97,6 +97,27 @@ def test_many_rows_are_taken_in_parts(
     assert indexes.problems() == []
 
 
+def test_many_new_rows_are_put_into_files_as_they_come(
+    catalog: Catalog, root: Root, five: list[int], indexes: Indexes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsearch.index.indexes._CHUNK", 2)
+    monkeypatch.setattr("mmsearch.index.indexes._SPILLED", 4)
+    monkeypatch.setattr("mmsearch.index.segments.SEGMENT_ROWS", 4)
+    catalog.record([photo(root.id, f"more{i}.jpg", row(seed=100 + i)) for i in range(20)])
+    unwritten: list[int] = []
+    add = RowStore.add
+
+    def watched_add(store: RowStore, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        add(store, ids, vectors)
+        unwritten.append(sum(len(each) for each in store._segments if not each.name))
+
+    monkeypatch.setattr(RowStore, "add", watched_add)
+    indexes.save()
+    assert max(unwritten) == 4
+    assert indexes.problems() == []
+    assert_level(catalog, Indexes(catalog, folder, DIM))
+
+
 def test_only_allowed_rows_answer(five: list[int], indexes: Indexes) -> None:
     found = indexes.search("image", unit(1), 3, np.array(five[2:3]))
     assert found.ids.tolist() == [[five[2], -1, -1]]
