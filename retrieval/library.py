@@ -254,13 +254,7 @@ class Library:
 
     def encode_images(self, images: Sequence[Any]) -> NDArray[np.float32]:
         """(N, D) float32 unit rows of N photos: paths, bytes, PIL images or (H, W, 3) uint8. Raises Unreadable."""
-        from mmsearch.retrieval.decode import photos
-
-        if not images:
-            return np.empty((0, self.card.dim), np.float32)
-        preprocess = self.card.preprocess
-        sources = [Path(image).expanduser() if isinstance(image, str) else image for image in images]
-        return self.encoder.images(np.stack([photos.load(source, preprocess) for source in sources]))
+        return queries.embed_pictures(self.encoder, images)
 
     def roots(self) -> list[Root]:
         """The folders that this library covers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,16 @@ def embed_picture(encoder: Encoder, picture: Path) -> QueryVector:
     """The vector of a photo file. Raises BadQuery."""
     pixels = _pixels(picture, encoder.card.preprocess, str(picture))
     return QueryVector(encoder.images(pixels[None])[0], "image")
+
+
+def embed_pictures(encoder: Encoder, pictures: Sequence[Any]) -> NDArray[np.float32]:
+    """(N, D) unit rows of N photos: paths, bytes, PIL images or (H, W, 3) uint8. Raises Unreadable."""
+    from mmsearch.retrieval.decode import photos
+
+    if not pictures:
+        return np.empty((0, encoder.card.dim), np.float32)
+    sources = [Path(each).expanduser() if isinstance(each, str) else each for each in pictures]
+    return encoder.images(np.stack([photos.load(source, encoder.card.preprocess) for source in sources]))
 
 
 def of_item(rows: Sequence[tuple[StoredRow, NDArray[np.float16]]]) -> QueryVector | None:
