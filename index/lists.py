@@ -33,7 +33,8 @@ _ADDED_AT_ONCE = 1 << 16
 
 # What calibration aims at, over the bar of .95 since other queries than those it saw will be asked.
 AIM = 0.98
-_WIDEST = 8
+_WIDEST = 16
+_NEARLY = 0.005
 TRIED_K = 10
 
 _FORM = b"mmlists1"
@@ -106,15 +107,16 @@ class Lists:
         self._index.remove_ids(_faiss().IDSelectorBatch(np.ascontiguousarray(ids, np.int64)))
 
     def calibrate(self, questions: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
-        """Look into as few lists, and name as few rows, as find AIM of the best ten ids (Q, 10) of questions (Q, D)."""
-        tried = [2**power for power in range(2, int(np.log2(self._index.nlist)) + 1)]
-        for probed in tried:
-            recall = self._recall(probed, _WIDEST, questions, truth)
-            if recall >= AIM:
-                break
-        for widened in (1, 2, 4, _WIDEST):
+        """Look into as few lists, and name as few rows, as find AIM of the best ten ids (Q, 10) of questions (Q, D).
+
+        Where that many cannot be found at all, since codes are coarse: as few as find nearly as many as can be.
+        """
+        widths = [2**power for power in range(int(np.log2(self._index.nlist)) + 1)]
+        wanted = min(AIM, self._recall(widths[-1], _WIDEST, questions, truth) - _NEARLY)
+        probed = next(each for each in widths if self._recall(each, _WIDEST, questions, truth) >= wanted)
+        for widened in (2**power for power in range(_WIDEST.bit_length())):
             recall = self._recall(probed, widened, questions, truth)
-            if recall >= AIM:
+            if recall >= wanted:
                 break
         self.found = replace(self.found, probed=probed, widened=widened, recall=round(recall, 4))
 
