@@ -115,7 +115,11 @@ def measure(programs: Path, work: Path, rows: int, repeats: int) -> dict[str, An
     unwanted = sorted(set(UNWANTED) & set(loaded.rpartition("loaded:")[2].split()))
     return {
         "rclip": peers.versions("rclip")["rclip"],
-        "text_tower_mb": {"bundled": tower_mb(), "rclip": tower_mb(CLIP / "rclip"), "int8": tower_mb(CLIP / "models")},
+        "text_tower_mb": {
+            "bundled": tower_mb(),
+            "rclip": tower_mb(CLIP / "rclip"),
+            "int8": tower_mb(CLIP / "models" / "int8"),
+        },
         **times.figures(digits=0),
         "query_over_import_numpy": round(times.ratio(f"mmsearch {SMALL}", "import numpy"), 2),
         "query_over_imports_alone": round(times.ratio(f"mmsearch {SMALL}", "imports alone"), 2),
@@ -142,7 +146,7 @@ def at(library: Path) -> list[str]:
 def fill_rclip(data: Path, rows: int) -> None:
     """A data directory for rclip with its towers, and so many rows of random vectors in its database."""
     data.mkdir()
-    for part in (CLIP / "rclip").iterdir():
+    for part in filter(Path.is_dir, (CLIP / "rclip").iterdir()):  # not the database of another benchmark
         (data / part.name).symlink_to(part)
     code = "import sys; from rclip.db import DB; DB(sys.argv[1]).close()"
     quietly([peers.python("rclip"), "-c", code, data / "db.sqlite3"])
