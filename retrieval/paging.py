@@ -11,6 +11,7 @@ from mmsearch.index.items import ItemFilter, Kind
 
 # Rows looked at per view, and items short-listed out of them. Recall at this depth bounds the answer.
 MIN_DEPTH = 200
+DEEPER = 4  # times as many, where a page lies beyond
 
 
 class PageOptions(TypedDict, total=False):
@@ -68,4 +69,8 @@ class Page:
 
     @property
     def depth(self) -> int:
-        return max(MIN_DEPTH, 4 * (self.k + self.offset))
+        """Rows and items to look at: of few sizes, as pages that look at equally many parts of one order fit."""
+        depth = MIN_DEPTH
+        while depth < self.k + self.offset:
+            depth *= DEEPER
+        return depth

@@ -27,6 +27,7 @@ from mmsearch.index.errors import (
 )
 from mmsearch.index.lock import index_lock
 from mmsearch.retrieval.fusion.heads import shipped
+from mmsearch.retrieval.paging import Page
 from mmsearch.retrieval.types import Hit, IndexReport, Progress
 
 
@@ -410,6 +411,11 @@ def test_pages_of_a_ranking_join(library: Library, photos: Path) -> None:
     assert [hit.rank for hit in whole] == [1, 2, 3]
     assert library.query("green", k=1) + library.query("green", k=2, offset=1) == whole
     assert library.query("green", offset=3) == []
+
+
+@pytest.mark.parametrize(("k", "offset", "depth"), [(10, 0, 200), (10, 190, 200), (10, 191, 800), (1, 800, 3200)])
+def test_neighbouring_pages_look_equally_deep(k: int, offset: int, depth: int) -> None:
+    assert Page(k, offset).depth == depth
 
 
 def test_scores_and_probabilities_fall(library: Library, photos: Path) -> None:
