@@ -44,6 +44,7 @@ from mmsearch.retrieval.training.sources import share
 RECIPE = Path(__file__).parent.parent / "recipes" / "fusion.toml"
 SETS = ("flickr8k", "coco")
 CONVEX, BY_REGIME, COSINE = "convex combination", "convex combination, tuned for the regime", "plain cosine"
+ODDS = "best odds"
 TIMED = 100  # candidates
 Scores = Mapping[str, NDArray[np.floating]]
 
@@ -111,12 +112,12 @@ def judged_on(recipe: FusionRecipe, name: str, want: argparse.Namespace) -> Exam
 
 def dev_sets(recipe: FusionRecipe, name: str, rotations: int, seed: int) -> Iterator[JudgedSet]:
     photos, _ = read_photos(recipe.root / name / "captions.csv", recipe.root / name / "images", "dev")
-    clips = held_clips(recipe)
+    clips, labelled = held_clips(recipe), read_labelled(recipe.root / recipe.sources.labelled, held=True)
     for regime in REGIMES:
         for rotation in range(rotations):
-            yield judged_set(regime, photos, clips, rotation=rotation, seed=seed)
+            yield judged_set(regime, photos, clips, labelled, rotation=rotation, seed=seed)
     if name == SETS[0]:
-        yield labelled_set(read_labelled(recipe.root / recipe.sources.labelled, held=True), clips, seed=seed)
+        yield labelled_set(labelled, clips, seed=seed)
 
 
 def held_clips(recipe: FusionRecipe) -> list[Subject]:
@@ -157,7 +158,7 @@ def regimes(
         lists = sources(some)
         scores = {f"signal {name}": each for name, each in singles(some)}
         scores[COSINE] = plain_cosine(some)
-        scores["best odds"] = some.base
+        scores[ODDS] = some.base
         scores |= {name: fuse(lists) for name, fuse in METHODS.items()}
         scores[CONVEX] = normalised(lists) @ weights[None]
         scores[BY_REGIME] = normalised(lists) @ weights.get(regime, weights[None])
@@ -184,9 +185,9 @@ def singles(judged: Examples) -> Iterator[tuple[str, NDArray[np.floating]]]:
 def figures_of(judged: Examples, scores: Scores) -> dict[str, Any]:
     """Every measure of every method, and how the heads compare with the best of the others."""
     values = {name: measures(judged, each) for name, each in scores.items()}
-    simple = {name for name in scores if name.startswith("signal ")} | {COSINE, "best odds"}
+    simple = {name for name in scores if name.startswith("signal ")} | {COSINE, ODDS}
     best_single = max(simple, key=lambda name: (values[name]["R@1"].mean(), values[name]["MRR"].mean()))
-    kept = [name for name in scores if name not in simple or name in (best_single, COSINE, "best odds")]
+    kept = [name for name in scores if name not in simple or name in (best_single, COSINE, ODDS)]
     rivals = {"best single": best_single, "convex": CONVEX, "convex for the regime": BY_REGIME, "cosine": COSINE}
     hits = ranked(judged, judged.base)
     return {
@@ -203,20 +204,33 @@ def figures_of(judged: Examples, scores: Scores) -> dict[str, Any]:
             for name in kept
             if name.startswith("head ")
         },
-        "by_views": {
-            name: dict(by_views(judged, values[name]["R@1"]))
-            for name in (COSINE, CONVEX, "head shipped")
+        **{
+            split: {
+                name: dict(by(judged, labels, values[name]["R@1"])) for name in (COSINE, CONVEX, ODDS, "head shipped")
+            }
+            for split, labels in (("by_views", views_of(judged)), ("by_names", names_of(judged)))
         },
         "singles_R@1": {name: round(100 * float(values[name]["R@1"].mean()), 2) for name in sorted(simple)},
     }  # fmt: skip
 
 
-def by_views(judged: Examples, values: NDArray[np.float64]) -> Iterator[tuple[str, Any]]:
-    """R@1 by what the right item has."""
-    names = np.array([" + ".join(v for v, has in zip(VIEWS, row, strict=True) if has) for row in judged.has])
-    for name in sorted(set(names.tolist())):
-        chosen = names == name
-        yield name, {"queries": int(chosen.sum()), "R@1": percent(values[chosen], choose(judged, chosen))}
+def views_of(judged: Examples) -> NDArray[np.str_]:
+    """(N,) which views the right item of each query has."""
+    return np.array([" + ".join(view for view, has in zip(VIEWS, row, strict=True) if has) for row in judged.has])
+
+
+def names_of(judged: Examples) -> NDArray[np.str_]:
+    """(N,) whose name shares a word with each query."""
+    says = judged.items[..., ITEM_SIGNALS.index("name")] > 0
+    right, others = (says & judged.relevant).any(axis=1), (says & ~judged.relevant).any(axis=1)
+    return np.where(right, "the right name", np.where(others, "other names alone", "no name"))
+
+
+def by(judged: Examples, labels: NDArray[np.str_], values: NDArray[np.float64]) -> Iterator[tuple[str, Any]]:
+    """R@1 of the queries of each label (N,)."""
+    for label in sorted(set(labels.tolist())):
+        chosen = labels == label
+        yield label, {"queries": int(chosen.sum()), "R@1": percent(values[chosen], choose(judged, chosen))}
 
 
 def percent(values: NDArray[np.float64], judged: Examples) -> list[float]:

@@ -75,23 +75,25 @@ class Matches:
 
     ids:     (M,) int64 of rows or of items, ascending.
     weights: (M,) float32, the sum of the inverse document frequencies of the words that they share.
+    most:    that sum over all words of the query.
     """
 
     ids: NDArray[np.int64]
     weights: NDArray[np.float32]
+    most: float
 
     @classmethod
     def of(cls, lists: Sequence[NDArray[np.int64]], weights: Sequence[float]) -> Self:
         """The union of lists of ids, each ascending, with the sum of the weights of the lists that an id is in."""
         if not lists:
-            return cls(np.empty(0, np.int64), np.empty(0, np.float32))
+            return cls(np.empty(0, np.int64), np.empty(0, np.float32), 0.0)
         ids = np.concatenate(lists)
         order = np.argsort(ids, kind="stable")  # quick on what is sorted in parts, and adds in the words' order
         ids = ids[order]
         firsts = np.flatnonzero(np.diff(ids, prepend=-1))
         spread = np.repeat(np.array(weights), [len(each) for each in lists])[order]
         sums = np.add.reduceat(spread, firsts) if len(ids) else spread
-        return cls(ids[firsts], sums.astype(np.float32))
+        return cls(ids[firsts], sums.astype(np.float32), sum(weights))
 
     def best(self, depth: int, allowed: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The `depth` ids of the greatest weight, best first, ties to the smaller id; of allowed (A,) ones if given."""
@@ -111,6 +113,10 @@ class Matches:
         if not len(self.ids):
             return np.zeros(len(ids), np.float32)
         return np.where(self.ids[places] == ids, self.weights[places], np.float32(0))
+
+    def coverage(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The part (N,) of all that the query's words weigh that ids (N,) share, in [0, 1]."""
+        return self.at(ids) / np.float32(self.most or 1)
 
 
 class Lexicon:

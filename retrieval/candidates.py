@@ -33,6 +33,7 @@ class Candidates:
     words:   (C, V) float32 BM25 of the view's best text to the query's words, 0 where they share none; NaN where
              the item lacks the view, and always for `image`. Best of the row above and of those found by words.
     name:    (C,) float32 weight of the query's words that the item's path, title or tags hold, 0 where none.
+    name_coverage: (C,) float32 in [0, 1] the part that this is of the weight of all the query's words.
     vectors: (C, V, D) float32 of the rows, 0 where the item lacks the view.
     """
 
@@ -42,6 +43,7 @@ class Candidates:
     hubness: NDArray[np.float32]
     words: NDArray[np.float32]
     name: NDArray[np.float32]
+    name_coverage: NDArray[np.float32]
     vectors: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -195,7 +197,8 @@ def _completed(
     words[np.isnan(cosine)] = np.nan
     words[:, VIEWS.index("image")] = np.nan
     _raise_to_best(items, words, spoken)
-    return Candidates(items, rows, cosine, known.hubness.reshape(rows.shape), words, spoken.names.at(items), vectors)
+    hubness, names = known.hubness.reshape(rows.shape), spoken.names
+    return Candidates(items, rows, cosine, hubness, words, names.at(items), names.coverage(items), vectors)
 
 
 def _best_rows(

@@ -5,8 +5,9 @@ of another its name. What is stored of each item is the regime:
 
     photo     the photo alone             caption   a caption alone
     audio     an audio caption alone      text      a caption alone, as a text document
-    mixed     photo, caption, audio caption with probability 1/2 each, at least one; half of the names speak
+    mixed     photo, caption, audio caption with probability 1/2 each, at least one, and names that may say something
     noisy     mixed, with a fifth of the stored captions swapped between items
+    named     the photo alone, and names as in mixed; labelled photos, in folders of their labels, are in the way
     labels    labelled photos alone; the query is a label, and every photo of it is right
 
 Clips with their captions lie among the items of each, and some are asked for (the regime `sound`).
@@ -23,14 +24,17 @@ import numpy as np
 
 from mmsearch.retrieval.evaluation.subjects import Subject, names_kind_of
 
-REGIMES = ("photo", "caption", "audio", "text", "mixed", "noisy")
+REGIMES = ("photo", "caption", "audio", "text", "mixed", "noisy", "named")
 SOUND = "sound"
 LABELS = "labels"
 ROTATIONS = 5
 SWAPPED = 0.2
-NAMED = 0.5
 ASKED_CLIPS = 0.2
-_STORED = {"photo": "image", "caption": "caption", "audio": "audio_caption", "text": "text"}
+NAMED_CLIPS = 0.5
+# What names say of photos: nothing, words of a caption, the folder's one word of a caption, or another photo's word.
+NAMES = {"nothing": 0.4, "file": 0.2, "folder": 0.15, "astray": 0.25}
+_STORED = {"photo": "image", "caption": "caption", "audio": "audio_caption", "text": "text", "named": "image"}
+_NAMELESS = ("photo", "caption", "audio", "text")
 _DRAWN = ("image", "caption", "audio_caption")
 
 
@@ -74,15 +78,23 @@ class JudgedSet:
 
 
 def judged_set(
-    regime: str, photos: Sequence[Subject], clips: Sequence[Subject] = (), *, rotation: int = 0, seed: int = 0
+    regime: str,
+    photos: Sequence[Subject],
+    clips: Sequence[Subject] = (),
+    labelled: Sequence[Subject] = (),
+    *,
+    rotation: int = 0,
+    seed: int = 0,
 ) -> JudgedSet:
     """The set of one of REGIMES; equal arguments make equal sets.
+
+    labelled: what is in the way in the regime `named`.
 
     rotation: which caption of each photo is the query. A photo that has no such caption, or in a regime that stores
               captions no other, is an item that nobody asks for.
     """
     rng = np.random.default_rng([seed, rotation, REGIMES.index(regime)])
-    items = [_item(regime, subject, at, rotation, rng) for at, subject in enumerate(photos)]
+    items = [_item(regime, subject, at, rotation, photos, rng) for at, subject in enumerate(photos)]
     if regime == "noisy":
         items = _swapped(_swapped(items, "caption", rng), "audio_caption", rng)
     queries = [
@@ -90,6 +102,8 @@ def judged_set(
         for at, subject in enumerate(photos)
         if rotation < len(subject.captions) and (regime == "photo" or len(subject.captions) > 1)
     ]
+    if regime == "named":
+        items += [_in_a_folder(subject, at) for at, subject in enumerate(labelled, len(items))]
     sounds, asked = _sounds(clips, len(items), rotation, rng)
     return JudgedSet((*items, *sounds), (*queries, *asked))
 
@@ -120,18 +134,36 @@ def shards(subjects: Sequence[Subject], size: int, seed: int = 0) -> Iterator[li
         yield [subjects[at] for at in order[start : start + size]]
 
 
-def _item(regime: str, subject: Subject, at: int, rotation: int, rng: np.random.Generator) -> JudgedItem:
+def _item(
+    regime: str, subject: Subject, at: int, rotation: int, photos: Sequence[Subject], rng: np.random.Generator
+) -> JudgedItem:
     views = {_STORED[regime]} if regime in _STORED else _draw(rng)
     caption, spoken, named = _others(subject.captions, rotation)
-    speaks = regime not in _STORED and rng.random() < NAMED
-    suffix = "txt" if regime == "text" else "jpg"
+    says = "nothing" if regime in _NAMELESS else str(rng.choice(list(NAMES), p=list(NAMES.values())))
+    if says == "astray":
+        named = str(rng.choice(photos[rng.integers(len(photos))].captions))
     return JudgedItem(
-        name=f"{_words(named)}_{at:04d}.{suffix}" if speaks else f"IMG_{at:04d}.{suffix}",
+        name=_name(says, named, at, "txt" if regime == "text" else "jpg", rng),
         photo=subject.photo if "image" in views else None,
         caption=caption if "caption" in views else None,
         text=caption if "text" in views else None,
         audio_caption=spoken if "audio_caption" in views else None,
     )
+
+
+def _name(says: str, caption: str, at: int, suffix: str, rng: np.random.Generator) -> str:
+    """A path below the root that says so much of a caption."""
+    words = _words(caption)
+    if says == "nothing" or not words:
+        return f"IMG_{at:04d}.{suffix}"
+    if says == "file":
+        return f"{'_'.join(words)}_{at:04d}.{suffix}"
+    return f"{rng.choice(words)}/IMG_{at:04d}.{suffix}"
+
+
+def _in_a_folder(subject: Subject, at: int) -> JudgedItem:
+    """A labelled photo in the folder of its label."""
+    return JudgedItem(f"{subject.captions[0]}/IMG_{at:04d}.jpg", subject.photo)
 
 
 def _draw(rng: np.random.Generator) -> set[str]:
@@ -149,11 +181,11 @@ def _others(captions: Sequence[str], rotation: int) -> tuple[str, str, str]:
     return others[0], others[1 % len(others)], others[2 % len(others)]
 
 
-def _words(caption: str) -> str:
+def _words(caption: str) -> list[str]:
     """The two longest words of a caption, as they follow each other, for a name."""
     words = list(dict.fromkeys(re.findall(r"[^\W\d_]+", caption.lower())))
     longest = sorted(words, key=len, reverse=True)[:2]
-    return "_".join(word for word in words if word in longest)
+    return [word for word in words if word in longest]
 
 
 def _swapped(items: Sequence[JudgedItem], view: str, rng: np.random.Generator) -> list[JudgedItem]:
@@ -172,7 +204,7 @@ def _sounds(
     for at, clip in enumerate(clips, first):
         caption, _, named = _others(clip.captions, rotation)
         several = len(clip.captions) > 1
-        name = _words(named) if several and rng.random() < NAMED else "REC"
+        name = "_".join(_words(named)) if several and rng.random() < NAMED_CLIPS else "REC"
         items.append(JudgedItem(f"{name}_{at:04d}.wav", audio_caption=caption))
         if several and rng.random() < ASKED_CLIPS:
             asked = clip.captions[rotation % len(clip.captions)]

@@ -53,6 +53,7 @@ _SAYINGS = {
 _OF_THE_ITEM = {
     NAME: (NAME, "words"),
     "name_share": (NAME, "words"),
+    "name_coverage": (NAME, "words"),
     "views": ("", "known"),
     "has": ("", "known"),
     "query": ("", "query"),

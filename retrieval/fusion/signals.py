@@ -36,7 +36,7 @@ VIEW_SIGNALS = (
     "density",
     "agreement",
 )
-ITEM_SIGNALS = ("name", "name_share", "views")
+ITEM_SIGNALS = ("name", "name_share", "name_coverage", "views")
 QUERY_SIGNALS = (
     "query_words",
     *(f"best_{view}" for view in VIEWS),
@@ -104,7 +104,8 @@ def measure(card: ModelCard, text_words: Sequence[str], target: Floats, candidat
     }
     odds = np.where(present, logits(card, "text", z), LACKING).astype(np.float32)
     views = np.stack([np.where(present, np.nan_to_num(by_name[each]), 0) for each in VIEW_SIGNALS], axis=-1)
-    items = np.stack([name, lists.share_of_best(candidates.name), present.sum(axis=1)], axis=-1)
+    shares = lists.share_of_best(candidates.name), candidates.name_coverage
+    items = np.stack([name, *shares, present.sum(axis=1)], axis=-1)
     return Signals(
         odds=odds,
         base=odds.max(axis=1),

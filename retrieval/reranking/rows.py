@@ -15,7 +15,7 @@ from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.hubs import Bank, hubness
 from mmsearch.retrieval.reranking.documents import Document
-from mmsearch.retrieval.reranking.words import shared_weights
+from mmsearch.retrieval.reranking.words import shared
 
 _IMAGE = VIEWS.index("image")
 
@@ -67,13 +67,15 @@ def as_candidates(query: str, target: NDArray[np.float32], documents: Sequence[R
     rows[owners[worst_first], columns[worst_first]] = worst_first  # the last write, the best, stays
     lacking = rows < 0
     hubs = hubness(vectors.astype(np.float16), bank)  # of what a library would store
+    items, names = np.arange(len(documents)), shared([each.name for each in documents], query)
     return Candidates(
-        items=np.arange(len(documents)),
+        items=items,
         rows=rows,
         cosine=np.where(lacking, np.float32(np.nan), cosine[rows]),
         hubness=np.where(lacking, np.float32(np.nan), hubs[rows]),
         words=_best_words(query, documents, owners, columns),
-        name=shared_weights([each.name for each in documents], query),
+        name=names.at(items),
+        name_coverage=names.coverage(items),
         vectors=vectors[rows] * ~lacking[..., None],
     )
 
@@ -83,7 +85,8 @@ def _best_words(
 ) -> NDArray[np.float32]:
     """(C, V) BM25 of the text of each view that shares the most with the query; NaN for pictures and lacking views."""
     texts = [text for each in documents for text in each.texts]
-    scores = bm25(shared_weights(texts, query), np.array([len(text) for text in texts]))
+    shares = shared(texts, query).at(np.arange(len(texts)))
+    scores = bm25(shares, np.array([len(text) for text in texts]))
     scores[columns == _IMAGE] = np.nan
     best = np.full((len(documents), len(VIEWS)), np.nan, np.float32)
     np.fmax.at(best, (owners, columns), scores)

@@ -19,13 +19,13 @@ _OTHERS = 1000
 _HOLDING = 0.02
 
 
-def shared_weights(texts: Sequence[str], query: str) -> NDArray[np.float32]:
-    """(N,) the summed weights of the query's words that each text holds in any form, 0 where it holds none."""
+def shared(texts: Sequence[str], query: str) -> Matches:
+    """The texts, by their places, that hold words of the query in any form."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute(f"CREATE VIRTUAL TABLE texts USING fts5 (text, content = '', {TOKENS})")
         connection.executemany("INSERT INTO texts (rowid, text) VALUES (?, ?)", enumerate(texts))
         lists = [_with_word(connection, word) for word in query_words(query)]
-    return Matches.of(lists, [_weight(len(ids), len(texts)) for ids in lists]).at(np.arange(len(texts)))
+    return Matches.of(lists, [_weight(len(ids), len(texts)) for ids in lists])
 
 
 def _with_word(connection: sqlite3.Connection, word: str) -> NDArray[np.int64]:

@@ -122,7 +122,9 @@ def _sets(shard: Shard, material: Material, seed: int) -> Iterator[JudgedSet]:
         if regime == LABELS:
             made = labelled_set(material.labelled, material.clips, seed=seed)
         else:
-            made = judged_set(regime, material.photos, material.clips, rotation=shard.rotation, seed=seed)
+            made = judged_set(
+                regime, material.photos, material.clips, material.labelled, rotation=shard.rotation, seed=seed
+            )
         if shard.calibrates:
             made = taken_out(made, TAKEN_OUT, seed)
         own = [query for query in made.queries if query.regime == regime]

@@ -181,6 +181,13 @@ def test_matches_are_the_union_of_lists_with_the_sum_of_their_weights() -> None:
     assert matches.at(ids(9, 2, 4, 100, -1)).tolist() == [1.25, 0, 1.5, 0, 0]
 
 
+def test_coverage_is_the_part_of_the_weight_of_all_words() -> None:
+    # The third word is held by none, and weighs all the same.
+    matches = Matches.of([ids(1, 4, 9), ids(4), ids()], [1.0, 2.0, 5.0])
+    assert matches.coverage(ids(1, 4, 7)).tolist() == [0.125, 0.375, 0]
+    assert Matches.of([], []).coverage(ids(1, 4)).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("lists", [[], [ids()]])
 def test_no_matches_are_empty(lists: list[Ids]) -> None:
     matches = Matches.of(lists, [1.0] * len(lists))
@@ -202,7 +209,7 @@ def test_no_matches_are_empty(lists: list[Ids]) -> None:
 def test_the_best_matches_are_those_of_the_greatest_weight(
     depth: int, allowed: list[int] | None, expected: list[int]
 ) -> None:
-    matches = Matches(ids(1, 2, 3, 4, 8), np.array([2, 2, 1, 3, 2], np.float32))
+    matches = Matches(ids(1, 2, 3, 4, 8), np.array([2, 2, 1, 3, 2], np.float32), 3.0)
     assert matches.best(depth, None if allowed is None else ids(*sorted(allowed))).tolist() == expected
 
 

@@ -210,6 +210,14 @@ def test_names_count_by_their_rarity(spoken: Catalog) -> None:
     assert set(by_name.values()) == {0.0}
 
 
+def test_a_name_covers_a_part_of_what_the_words_weigh(spoken: Catalog) -> None:
+    found = looked_for(spoken, "a lighthouse at night")
+    by_name = dict(zip(names(spoken, found), found.name_coverage.tolist(), strict=True))
+    lighthouse, night = math.log(1 + 31.5 / 1.5), math.log(1 + 32.5 / 0.5)  # one of 32 items, and none
+    assert by_name.pop("20.jpg") == pytest.approx(lighthouse / (lighthouse + night))
+    assert set(by_name.values()) == {0.0}
+
+
 def test_an_item_that_has_nothing_to_show_is_no_candidate(spoken: Catalog) -> None:
     assert "dog.wav" not in names(spoken, looked_for(spoken, "dog"))
 

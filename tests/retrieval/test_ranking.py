@@ -56,8 +56,8 @@ def candidates(*cosine: list[float], second: Mapping[str, list[float]] | None = 
     rows = np.where(has, np.arange(first.size).reshape(first.shape), -1)
     words = np.where(has & (np.array(VIEWS) != "image"), 0, np.nan).astype(np.float32)
     hubness = np.full(first.shape, np.nan, np.float32)
-    items = np.arange(10, 10 + len(first))
-    return Candidates(items, rows, first, hubness, words, np.zeros(len(first), np.float32), vectors)
+    items, nothing = np.arange(10, 10 + len(first)), np.zeros(len(first), np.float32)
+    return Candidates(items, rows, first, hubness, words, nothing, nothing, vectors)
 
 
 def without(axis: int) -> QueryVector:

@@ -61,13 +61,38 @@ def test_a_mixed_item_has_each_view_with_probability_one_half() -> None:
     assert all(100 < count < 190 for count in counts.values())  # 1000 / 7 = 143 +- 11
 
 
-def test_half_of_the_mixed_names_speak() -> None:
-    names = [item.name for item in judged_set("mixed", PHOTOS).items]
-    spoken = [name for name in names if not name.startswith("IMG_")]
-    assert 70 < len(spoken) < 130
-    assert "caption_photograph_0003.jpg" in {*spoken, "caption_photograph_0003.jpg"}
-    assert all(name.startswith("caption_photograph_") for name in spoken)
+@pytest.mark.parametrize("regime", ["mixed", "noisy", "named"])
+def test_names_say_nothing_or_the_words_of_a_caption_or_a_word_of_anothers(regime: str) -> None:
+    photos = [Subject(f"p{i}", Path(f"p{i}.jpg"), (f"{word} photograph",) * 3) for i, word in enumerate(WORDS)]
+    names = [item.name for item in judged_set(regime, photos).items]
+    kinds = Counter(_kind(name, word) for name, word in zip(names, WORDS, strict=True))
     assert len(set(names)) == len(names)
+    assert 120 < kinds["nothing"] < 200  # 160 of 400, +- 10
+    assert 50 < kinds["file"] < 110
+    assert 15 < kinds["folder"] < 60  # 30 of 400: half of the folders have the word that all captions share
+    assert 30 < kinds["astray"] < 80
+
+
+WORDS = ["w" + "".join(chr(ord("a") + int(digit)) for digit in f"{at:03d}") for at in range(400)]
+
+
+def _kind(name: str, word: str) -> str:
+    """What a name says of a photo whose caption is that word and `photograph`."""
+    folder, _, file = name.rpartition("/")
+    if folder:
+        return {"photograph": "shared folder", word: "folder"}.get(folder, "astray")
+    return {"IMG": "nothing", f"{word}_photograph": "file"}[file.rpartition("_")[0]]
+
+
+def test_labelled_photos_in_their_folders_are_in_the_way_of_named_ones_alone() -> None:
+    labelled = [Subject("d", Path("d.jpg"), ("dog",)), Subject("c", Path("c.jpg"), ("cat",))]
+    made = judged_set("named", PHOTOS[:3], labelled=labelled)
+    assert [(item.name, item.photo) for item in made.items[3:]] == [
+        ("dog/IMG_0003.jpg", Path("d.jpg")),
+        ("cat/IMG_0004.jpg", Path("c.jpg")),
+    ]
+    assert [min(query.relevant) for query in made.queries] == [0, 1, 2]
+    assert len(judged_set("mixed", PHOTOS[:3], labelled=labelled).items) == 3
 
 
 def test_a_fifth_of_the_noisy_captions_belong_to_another_item() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import shutil
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,9 @@ def test_a_staged_library_answers_as_one_that_was_indexed(
 ) -> None:
     clips = [Subject(f"c{i}", None, (f"{word} rain", f"{word} wind")) for i, word in enumerate(("grey", "red"))]
     drawn = judged_set("mixed", painted, clips)
-    photographed = [item for item in drawn.items if item.photo or item.name.endswith(".wav")]
+    # Without folders, of which a walk has its own order: sums over rows depend on theirs in the last digit.
+    plain = [replace(item, name=item.name.replace("/", "_")) for item in drawn.items]
+    photographed = [item for item in plain if item.photo or item.name.endswith(".wav")]
     documents = [JudgedItem("notes.txt", text="a blue note"), JudgedItem("zebra.txt", text="black and white")]
     items = tuple(sorted([*photographed, *documents], key=lambda item: item.name))
     assert {item.photo is not None and item.caption is not None for item in items} == {True, False}

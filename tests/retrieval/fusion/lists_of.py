@@ -34,13 +34,15 @@ def random_candidates(count: int, rng: np.random.Generator) -> Candidates:
     vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     words = np.where(present, rng.random((count, 4)) * 9, NAN).astype(np.float32)
     words[:, 0] = NAN
+    name = (rng.random(count) * (rng.random(count) < 0.5)).astype(np.float32)
     return Candidates(
         items=np.arange(count),
         rows=np.where(present, np.arange(count * 4).reshape(count, 4), -1),
         cosine=np.where(present, rng.normal(0.3, 0.2, (count, 4)), NAN).astype(np.float32),
         hubness=np.where(present, rng.normal(0.4, 0.05, (count, 4)), NAN).astype(np.float32),
         words=words,
-        name=(rng.random(count) * (rng.random(count) < 0.5)).astype(np.float32),
+        name=name,
+        name_coverage=name / 2,
         vectors=vectors * present[..., None],
     )
 

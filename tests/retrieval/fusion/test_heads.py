@@ -136,7 +136,7 @@ def test_product_adds_what_the_views_say() -> None:
     signals = random_signals(1)
     views = np.zeros_like(signals.views)
     views[0, :2, VIEW_SIGNALS.index("z")] = [1.0, 2.0]
-    items = np.array([[1.5, 0, 0]], np.float32)
+    items = np.array([[1.5, 0, 0, 0]], np.float32)
     both = replace(signals, views=views, present=np.array([[True, True, False, False]]), items=items)
     parts = head.explain(both, 0)
     assert {name: part for name, part in parts.items() if part and name != "base"} == pytest.approx(

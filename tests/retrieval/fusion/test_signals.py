@@ -34,6 +34,7 @@ def two() -> Candidates:
         hubness=np.array([[0.3, 0.5, NAN, NAN], [NAN, NAN, 0.7, NAN]], np.float32),
         words=np.array([[NAN, 4.0, NAN, NAN], [NAN, NAN, 1.0, NAN]], np.float32),
         name=np.array([0.0, 3.0], np.float32),
+        name_coverage=np.array([0.0, 0.75], np.float32),
         vectors=vectors,
     )
 
@@ -75,7 +76,7 @@ def test_odds_are_the_calibrated_logit_of_z_and_the_base_is_the_best_of_them() -
 
 
 def test_signals_of_an_item_are_its_name_and_how_many_views_it_has() -> None:
-    np.testing.assert_allclose(measured().items, np.array([[0, 0, 2], [math.log(4), 1, 1]]), rtol=1e-6)
+    np.testing.assert_allclose(measured().items, np.array([[0, 0, 0, 2], [math.log(4), 1, 0.75, 1]]), rtol=1e-6)
 
 
 def test_signals_of_the_query() -> None:

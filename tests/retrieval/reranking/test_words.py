@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from mmsearch.retrieval.reranking.words import shared_weights
+from mmsearch.retrieval.reranking.words import shared
+
+
+def shared_weights(texts: list[str], query: str) -> NDArray[np.float32]:
+    return shared(texts, query).at(np.arange(len(texts)))
 
 
 def weight(holding: int, count: int) -> float:
