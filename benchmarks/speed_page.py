@@ -17,6 +17,7 @@ from typing import Any
 from record import QUICK, RESULTS
 
 HERE = Path(__file__).parent
+ROWS = range(1, 15)
 FORMS = ("scan", "codes", "lists")
 PANELS = {"build_s": "to build, s", "bytes_a_row": "bytes a row", "ms": "a text query, ms", "recall_at_10": "recall@10"}
 Claim = Mapping[str, Any]
@@ -67,11 +68,10 @@ def claims(documents: Sequence[Mapping[str, Any]]) -> list[Claim]:
 
 def page(documents: Sequence[Mapping[str, Any]], plots: Mapping[str, str]) -> str:
     """The text of README.md."""
-    table = "\n".join(rows(claims(documents)))
+    said = claims(documents)
+    table = "\n".join(rows(said)) + "\n"
     shown = "".join(f"\n![{title}]({name})\n" for name, title in plots.items())
-    return (
-        INTRODUCTION + table + "\n" + _behind(claims(documents)) + shown + AGAIN + "\n".join(_taken(documents)) + "\n"
-    )
+    return INTRODUCTION + table + _missing(said) + _behind(said) + shown + AGAIN + "\n".join(_taken(documents)) + "\n"
 
 
 def rows(claims: Sequence[Claim]) -> list[str]:
@@ -108,6 +108,11 @@ def _verdict(claim: Claim) -> str:
     if claim["met"]:
         return "yes"
     return "**no, and behind**" if is_behind(claim) else "no"
+
+
+def _missing(claims: Sequence[Claim]) -> str:
+    absent = [str(row) for row in ROWS if row not in {each["row"] for each in claims}]
+    return f"\nThere is no result of rows {', '.join(absent)} yet.\n" if absent else ""
 
 
 def _behind(claims: Sequence[Claim]) -> str:

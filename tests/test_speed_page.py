@@ -82,3 +82,10 @@ def test_the_page_says_how_each_result_was_taken(pages: Any) -> None:
     line = "| cold | `python benchmarks/cold.py` | abc1234 | CPU, 2 cores, Python 3.11.7, 2026-11-21 | 5 |\n"
     assert text.endswith(line)
     assert "![bars](speed.png)" in text
+
+
+def test_the_page_says_which_rows_nobody_measured(pages: Any) -> None:
+    every = [said(row, 3.0, "at least 2", True) for row in range(1, 15)]
+    assert "no result" not in pages.page([document("a", *every)], {})
+    text = pages.page([document("a", *every[:4], *every[5:-1])], {})
+    assert "\nThere is no result of rows 5, 14 yet.\n" in text
