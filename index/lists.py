@@ -168,9 +168,17 @@ class Lists:
         only = {} if allowed is None else {"sel": faiss.IDSelectorBatch(np.ascontiguousarray(allowed, np.int64))}
         if allowed is not None:  # as many rows that may answer as without a filter
             probed = min(self._index.nlist, probed * len(self) // max(len(allowed), 1))
-        found = self._index.search(
-            queries, min(widened * count, max(len(self), 1)), params=faiss.SearchParametersIVF(nprobe=probed, **only)
-        )
+        before = faiss.omp_get_max_threads()
+        if len(queries) == 1:  # it is over before a second thread is awake, and on a busy machine waits for it
+            faiss.omp_set_num_threads(1)
+        try:
+            found = self._index.search(
+                queries,
+                min(widened * count, max(len(self), 1)),
+                params=faiss.SearchParametersIVF(nprobe=probed, **only),
+            )
+        finally:
+            faiss.omp_set_num_threads(before)
         scores: NDArray[np.float32] = np.where(found[1] == PADDING_ID, -np.inf, found[0]).astype(np.float32)
         return scores, found[1]
 
