@@ -84,9 +84,9 @@ def rows(claims: Sequence[Claim]) -> list[str]:
 
 
 def reached(claim: Claim) -> float:
-    """How far a ratio goes beyond what is asked of it; from 1 on it is met."""
+    """How far a ratio goes beyond what is asked of it, a hundred times at most; from 1 on it is met."""
     ratio, asked = float(claim["ratio"]), _bound(claim)
-    return ratio / asked if _wants_more(claim) else asked / ratio
+    return ratio / asked if _wants_more(claim) else asked / max(ratio, asked / 100)  # an overhead may be below 0
 
 
 def is_behind(claim: Claim) -> bool:

@@ -75,6 +75,7 @@ def test_what_is_reached_is_1_where_it_is_just_met(pages: Any) -> None:
     assert pages.reached(said(1, 6.6, "at least 3.3", True)) == pytest.approx(2)
     assert pages.reached(said(1, 0.5, "at most 0.5", True)) == pytest.approx(1)
     assert pages.reached(said(1, 1.0, "at most 0.5", False)) == pytest.approx(0.5)
+    assert pages.reached(said(1, -3.0, "at most 0.3", True)) == pages.reached(said(1, 0.0, "at most 0.3", True)) == 100
 
 
 def test_the_page_says_how_each_result_was_taken(pages: Any) -> None:
