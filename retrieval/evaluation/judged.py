@@ -141,7 +141,7 @@ def _item(
     caption, spoken, named = _others(subject.captions, rotation)
     says = "nothing" if regime in _NAMELESS else str(rng.choice(list(NAMES), p=list(NAMES.values())))
     if says == "astray":
-        named = str(rng.choice(photos[rng.integers(len(photos))].captions))
+        named = str(rng.choice(photos[int(rng.integers(len(photos)))].captions))
     return JudgedItem(
         name=_name(says, named, at, "txt" if regime == "text" else "jpg", rng),
         photo=subject.photo if "image" in views else None,
