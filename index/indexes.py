@@ -190,6 +190,8 @@ class Indexes:
 
     def _saved(self, view: View, bank: Callable[[], Vectors | None]) -> Snapshot | None:
         """The snapshot of a view as it is now, written if need be; None for a view without rows."""
+        if view not in self._held and (level := self._snapshots.level(view)):
+            return level
         held = self._level(view, may_write=True)
         if not len(held.store):
             return None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mmsearch.index.durable import checksum, numbered
 from mmsearch.index.items import View
 from mmsearch.index.reader import Reader
+from mmsearch.index.rows import GravesGone
 from mmsearch.index.vectors import VectorStore
 
 # The key under which the library notes which model made its vectors.
@@ -93,6 +94,21 @@ class Snapshots:
     def exists(self, snapshot: Snapshot) -> bool:
         """Whether the files of a snapshot are there."""
         return all((self._directory / file.name).exists() for file in snapshot.files)
+
+    def level(self, view: View) -> Snapshot | None:
+        """The snapshot that counts, if by its numbers and its files' times it holds just what the catalogue does."""
+        noted = self.noted(view)
+        if noted is None or (noted.dim, noted.fingerprint) != (self._dim, self._fingerprint()):
+            return None
+        try:
+            if not all(_is_untouched(self._directory / file.name, file) for file in noted.files):
+                return None
+            buried, last_grave = self._catalog.graves_after(view, noted.last_grave)
+        except (FileNotFoundError, GravesGone):
+            return None
+        added, _ = self._catalog.rows_after(view, noted.last_row, 1)
+        # Removals in other views leave the files as they are, but they have seen them.
+        return None if len(added) or len(buried) else replace(noted, last_grave=last_grave)
 
     def spill(self, view: View, store: VectorStore) -> list[str]:
         """Put what no file holds of a store into files, which do not count yet; the names of all that hold it."""

@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from mmsearch.index.errors import ModelInvalid
@@ -18,7 +17,10 @@ from mmsearch.retrieval.encoders.adapter import adapted
 from mmsearch.retrieval.encoders.batches import embed_images, embed_texts
 from mmsearch.retrieval.encoders.tokens import Tokens
 
-Optimisation = onnxruntime.GraphOptimizationLevel
+if TYPE_CHECKING:  # a run that embeds nothing does not import it
+    import onnxruntime
+
+Optimisation = Literal["ORT_ENABLE_ALL", "ORT_ENABLE_BASIC"]
 
 TEXT_BATCH = 32
 IMAGE_BATCH = 16
@@ -35,11 +37,10 @@ class OnnxEncoder:
         self.card = model.card
         self._model = model
         self._tokens: Tokens | None = None
-        thorough = _options(threads or _cores(), Optimisation.ORT_ENABLE_ALL)
+        threads = threads or _cores()
+        self._image = _Tower(directory / "image.onnx", model.card.dim, threads, "ORT_ENABLE_ALL")
         # A query waits for its tower: more would cost 40 ms of loading a ViT-B-32 and save nothing a text.
-        quick = _options(threads or _cores(), Optimisation.ORT_ENABLE_BASIC)
-        self._image = _Tower(directory / "image.onnx", model.card.dim, thorough)
-        self._text = _Tower(directory / "text.onnx", model.card.dim, quick)
+        self._text = _Tower(directory / "text.onnx", model.card.dim, threads, "ORT_ENABLE_BASIC")
         self._text_rows, self._image_rows = adapted(model, self._text.run, self._image.run)
 
     def texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -68,10 +69,11 @@ class OnnxEncoder:
 class _Tower:
     """One graph, loaded when it is first run: a text query never loads the image tower."""
 
-    def __init__(self, path: Path, dim: int, options: onnxruntime.SessionOptions) -> None:
+    def __init__(self, path: Path, dim: int, threads: int, optimisation: Optimisation) -> None:
         self._path = path
         self._dim = dim
-        self._options = options
+        self._threads = threads
+        self._optimisation = optimisation
         self._session: onnxruntime.InferenceSession | None = None
         self._lock = Lock()
 
@@ -86,8 +88,16 @@ class _Tower:
             self._session = None
 
     def _load(self) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, self._optimisation)
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # its warnings are about graphs, for their makers
+        # Spinning threads would take the cores from the workers that decode the next batch.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(self._path, self._options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # nothing narrower: that is what ONNX Runtime raises
             raise self._invalid(f"cannot be loaded: {error}") from error
         made = {output.name: output.shape[-1] for output in session.get_outputs()}
@@ -97,16 +107,6 @@ class _Tower:
 
     def _invalid(self, reason: str) -> ModelInvalid:
         return ModelInvalid(model=str(self._path.parent), reason=f"{self._path.name} {reason}")
-
-
-def _options(threads: int, optimisation: Any) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = optimisation
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # its warnings are about graphs, for their makers
-    # Spinning threads would take the cores from the workers that decode the next batch.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def _cores() -> int:

@@ -163,6 +163,32 @@ def test_only_views_that_changed_are_written_again(
     assert indexes.problems() == []
 
 
+def test_saving_what_did_not_change_opens_no_store(
+    catalog: Catalog, five: list[int], folder: Path, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes.save()
+    noted, files = catalog.meta("snapshot_image"), names(folder)
+
+    def load(cls: type[RowStore], folder: Path, names: list[str]) -> RowStore:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(RowStore, "load", classmethod(load))
+    Indexes(catalog, folder, DIM).save()
+    assert (catalog.meta("snapshot_image"), names(folder)) == (noted, files)
+
+
+def test_removals_in_one_view_do_not_age_the_others_that_are_not_opened(
+    catalog: Catalog, root: Root, five: list[int], folder: Path, indexes: Indexes, watched: type[Watched]
+) -> None:
+    catalog.record([photo(root.id, "word.txt", row("text", 40), kind="text")])
+    indexes.save()
+    forget(catalog, "word.txt")
+    Indexes(catalog, folder, DIM).save()
+    catalog.compact()
+    assert Indexes(catalog, folder, DIM, watched).count("image") == 5
+    assert watched.added == 0
+
+
 def test_a_view_that_lost_its_last_row_loses_its_file(
     catalog: Catalog, root: Root, five: list[int], indexes: Indexes, folder: Path
 ) -> None:
