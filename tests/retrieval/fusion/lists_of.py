@@ -42,7 +42,7 @@ def random_candidates(count: int, rng: np.random.Generator) -> Candidates:
         hubness=np.where(present, rng.normal(0.4, 0.05, (count, 4)), NAN).astype(np.float32),
         words=words,
         name=name,
-        name_coverage=name / 2,
+        name_coverage=name / np.float32(2),
         vectors=vectors * present[..., None],
     )
 
