@@ -38,7 +38,8 @@ class SegmentStore:
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
-        self._segments = [each.without(ids) for each in self._segments]
+        left = [each.without(ids) for each in self._segments]
+        self._segments = [each for each in left if len(each)]
         self._cached = None
 
     def get(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

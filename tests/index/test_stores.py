@@ -151,6 +151,17 @@ def test_removed_vectors_are_gone_and_others_stay(store_class: type[VectorStore]
 
 
 @every_store
+def test_what_was_added_last_can_go_again(store_class: type[VectorStore]) -> None:
+    vectors = unit(7)
+    store = filled(store_class, vectors[:6], np.arange(6))
+    store.add(np.array([6]), vectors[6:])
+    store.remove(np.array([6]))
+    assert store.search(vectors[6:], 9).ids.tolist() == [
+        [id_ for id_, _ in ranked(np.arange(6), vectors[:6], vectors[6], 9)] + [-1] * 3
+    ]
+
+
+@every_store
 def test_a_removed_id_can_be_added_again(store_class: type[VectorStore]) -> None:
     store = filled(store_class, unit(2), np.array([1, 2]))
     store.remove(np.array([1]))
