@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.cores import cores
+from mmsearch.index.faiss_module import faiss
 from mmsearch.index.scan import widen
 from mmsearch.index.segments import Chunk
 from mmsearch.index.vectors import ROUNDING, Neighbours, best_of
@@ -21,7 +23,7 @@ _CHUNK = 1 << 16
 def threads() -> int:
     """How many a search may use: OMP_NUM_THREADS, else one for each core that this process may run on."""
     named = os.environ.get("OMP_NUM_THREADS", "")
-    return int(named) if named.isdecimal() and int(named) else len(os.sched_getaffinity(0))
+    return int(named) if named.isdecimal() and int(named) else cores()
 
 
 class Codes:
@@ -65,7 +67,7 @@ class Codes:
         only = None
         if let_in is not None:
             bits = np.packbits(let_in[start : start + part.ntotal], bitorder="little")
-            only = _faiss().SearchParameters(sel=_faiss().IDSelectorBitmap(bits))
+            only = faiss().SearchParameters(sel=faiss().IDSelectorBitmap(bits))
         scores, places = part.search(queries, min(count, part.ntotal), params=only)
         ids = np.where(places < 0, places, self._ids[places + start])
         return Neighbours(ids, scores)
@@ -104,9 +106,8 @@ def _shares(chunks: Sequence[Chunk], size: int) -> Iterator[list[Chunk]]:
 
 
 def _part(dim: int, lowest: NDArray[np.float32], widest: NDArray[np.float32], chunks: Sequence[Chunk]) -> Any:
-    faiss = _faiss()
-    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(np.concatenate([lowest, widest]), index.sq.trained)
+    index = faiss().IndexScalarQuantizer(dim, faiss().ScalarQuantizer.QT_8bit, faiss().METRIC_INNER_PRODUCT)
+    faiss().copy_array_to_vector(np.concatenate([lowest, widest]), index.sq.trained)
     index.is_trained = True
     for _, rows in _pieces(chunks):
         index.add(widen(rows))
@@ -115,11 +116,4 @@ def _part(dim: int, lowest: NDArray[np.float32], widest: NDArray[np.float32], ch
 
 def _alone() -> None:
     """Let FAISS start no threads of its own in this one."""
-    _faiss().omp_set_num_threads(1)
-
-
-def _faiss() -> Any:
-    """The module, imported when it is first needed; untyped, since its stubs lack half of what is used here."""
-    import faiss
-
-    return faiss
+    faiss().omp_set_num_threads(1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index import faiss_gpu
 from mmsearch.index.faiss_gpu import FaissScan
+from mmsearch.index.faiss_module import faiss
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import widen
 from mmsearch.index.torch_exact import TorchScan
@@ -141,11 +142,7 @@ class DeviceStore(RowStore):
         found = faiss_gpu.forms(self._faiss())
         return found if found and faiss_gpu.fault(_number(self.device)) is None else ()
 
-    @staticmethod
-    def _faiss() -> Any:
-        import faiss
-
-        return faiss
+    _faiss = staticmethod(faiss)
 
     def _frozen(self, form: faiss_gpu.Form) -> FaissScan:
         index = faiss_gpu.build(

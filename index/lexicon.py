@@ -18,8 +18,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.ascending import find, is_among
 from mmsearch.index.reader import Reader
-from mmsearch.index.rows import is_among
 from mmsearch.index.words import INDEXED, Indexed
 
 _WORD = re.compile(r"[^\W_]+")
@@ -108,11 +108,10 @@ class Matches:
 
     def at(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The weights (N,) of ids (N,), 0 for those that share no word."""
-        places = np.searchsorted(self.ids, ids)
-        places[places == len(self.ids)] = 0
-        if not len(self.ids):
-            return np.zeros(len(ids), np.float32)
-        return np.where(self.ids[places] == ids, self.weights[places], np.float32(0))
+        found, places = find(self.ids, ids)
+        weights = np.zeros(len(ids), np.float32)
+        weights[found] = self.weights[places[found]]
+        return weights
 
     def coverage(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """The part (N,) of all that the query's words weigh that ids (N,) share, in [0, 1]."""

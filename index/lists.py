@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.durable import replace_file
+from mmsearch.index.faiss_module import faiss
 from mmsearch.index.scan import widen
 from mmsearch.index.vectors import PADDING_ID, UNPROVEN, Neighbours
 
@@ -76,20 +77,19 @@ class Lists:
     @classmethod
     def made(cls, dim: int, rows: int, ids: NDArray[np.int64], fetch: Callable[[NDArray[np.int64]], Any]) -> Self:
         """Empty lists for so many rows, trained on a sample of ids (N,), whose rows (n, D) fetch gives."""
-        faiss = _faiss()
         count = lists_for(rows)
         rng = np.random.default_rng(0)
-        centres = faiss.Kmeans(
+        centres = faiss().Kmeans(
             dim, count, niter=_ROUNDS, spherical=True, seed=1, max_points_per_centroid=_ROWS_A_LIST,
             min_points_per_centroid=1,
         )  # fmt: skip
         sample = rng.choice(ids, min(len(ids), max(_ROWS_A_LIST * count, _CODED_FROM)), replace=False)
         trained_on = widen(fetch(np.sort(sample)))
         centres.train(trained_on)
-        middle = faiss.IndexFlatIP(dim)
+        middle = faiss().IndexFlatIP(dim)
         middle.add(centres.centroids)
-        index = faiss.IndexIVFPQFastScan(
-            middle, dim, count, dim // 2 if dim % 2 == 0 else dim, 4, faiss.METRIC_INNER_PRODUCT
+        index = faiss().IndexIVFPQFastScan(
+            middle, dim, count, dim // 2 if dim % 2 == 0 else dim, 4, faiss().METRIC_INNER_PRODUCT
         )
         index.pq.cp.min_points_per_centroid = 1
         index.train(trained_on[:_CODED_FROM])
@@ -104,7 +104,7 @@ class Lists:
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Take the rows of ids (N,) out of the lists."""
-        self._index.remove_ids(_faiss().IDSelectorBatch(np.ascontiguousarray(ids, np.int64)))
+        self._index.remove_ids(faiss().IDSelectorBatch(np.ascontiguousarray(ids, np.int64)))
 
     def calibrate(self, questions: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
         """Look into as few lists, and name as few rows, as find AIM of the best ten ids (Q, 10) of questions (Q, D).
@@ -129,24 +129,22 @@ class Lists:
 
     def write(self, path: Path) -> None:
         """Put everything into a file."""
-        faiss = _faiss()
         head = json.dumps(asdict(self.found)).encode()
 
         def fill(file: Any) -> None:
             file.write(_FORM + len(head).to_bytes(8, "little") + head)
-            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write))
+            faiss().write_index(self._index, faiss().PyCallbackIOWriter(file.write))
 
         replace_file(path, fill)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read what write put there. ValueError or RuntimeError where it is something else."""
-        faiss = _faiss()
         with path.open("rb") as file:
             if file.read(len(_FORM)) != _FORM:
                 raise ValueError(f"{path} holds no lists")
             found = Found(**json.loads(file.read(int.from_bytes(file.read(8), "little"))))
-            return cls(faiss.read_index(faiss.PyCallbackIOReader(file.read)), found)
+            return cls(faiss().read_index(faiss().PyCallbackIOReader(file.read)), found)
 
     def close(self) -> None:
         """Give back what is held beside the lists: nothing."""
@@ -164,21 +162,20 @@ class Lists:
         widened: int,
         allowed: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        faiss = _faiss()
-        only = {} if allowed is None else {"sel": faiss.IDSelectorBatch(np.ascontiguousarray(allowed, np.int64))}
+        only = {} if allowed is None else {"sel": faiss().IDSelectorBatch(np.ascontiguousarray(allowed, np.int64))}
         if allowed is not None:  # as many rows that may answer as without a filter
             probed = min(self._index.nlist, probed * len(self) // max(len(allowed), 1))
-        before = faiss.omp_get_max_threads()
+        before = faiss().omp_get_max_threads()
         if len(queries) == 1:  # it is over before a second thread is awake, and on a busy machine waits for it
-            faiss.omp_set_num_threads(1)
+            faiss().omp_set_num_threads(1)
         try:
             found = self._index.search(
                 queries,
                 min(widened * count, max(len(self), 1)),
-                params=faiss.SearchParametersIVF(nprobe=probed, **only),
+                params=faiss().SearchParametersIVF(nprobe=probed, **only),
             )
         finally:
-            faiss.omp_set_num_threads(before)
+            faiss().omp_set_num_threads(before)
         scores: NDArray[np.float32] = np.where(found[1] == PADDING_ID, -np.inf, found[0]).astype(np.float32)
         return scores, found[1]
 
@@ -191,10 +188,3 @@ def lists_for(rows: int) -> int:
 def first_count(k: int) -> int:
     """How many rows a coarse index is asked for at first, for k answers."""
     return 2 * k + 64
-
-
-def _faiss() -> Any:
-    """The module, imported when it is first needed; untyped, since its stubs lack half of what is used here."""
-    import faiss
-
-    return faiss

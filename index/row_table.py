@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.ascending import find, is_among
 from mmsearch.index.items import VIEWS, View
 from mmsearch.index.reader import Reader
-from mmsearch.index.rows import HUBNESS_VERSION_KEY, GravesGone, RowFacts, is_among
+from mmsearch.index.rows import HUBNESS_VERSION_KEY, GravesGone, RowFacts
 
 # Reading all rows costs as much as asking for a thousand times a few, and 33 bytes a row are held: a process that asks
 # one query, or a library that is larger, does without.
@@ -36,8 +37,8 @@ class _Held:
 
     def places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where row_ids (M,) are, -1 for those that are not stored."""
-        places = np.searchsorted(self.ids, row_ids)
-        return np.where(is_among(row_ids, self.ids), places, -1)
+        found, places = find(self.ids, row_ids)
+        return np.where(found, places, -1)
 
     def owned(self, item_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The places (M,) of the rows that items own, ascending."""

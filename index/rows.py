@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.addresses import ITEM_COLUMNS, ITEM_TABLES, item_of, read_path
+from mmsearch.index.ascending import find
 from mmsearch.index.errors import LibraryDamaged
 from mmsearch.index.items import VIEWS, ItemFilter, StoredRow, View
 from mmsearch.index.sqlite_file import SqliteFile
@@ -142,7 +143,8 @@ class Rows(SqliteFile):
         found = self._ask(_FACTS, (listed(row_ids.tolist()),))
         ids = np.array([id_ for id_, *_ in found], np.int64)
         facts = RowFacts.of([each for _, *each in found]).followed_by(RowFacts.gone())
-        return facts.at(np.where(is_among(row_ids, ids), np.searchsorted(ids, row_ids), -1))
+        stored, places = find(ids, row_ids)
+        return facts.at(np.where(stored, places, -1))
 
     def facts_after(self, row_id: int, limit: int) -> tuple[NDArray[np.int64], RowFacts]:
         """Ids (N,), ascending, and facts of the first `limit` rows beyond row_id."""
@@ -175,18 +177,6 @@ class Rows(SqliteFile):
 def unpack(blob: bytes) -> NDArray[np.float16]:
     """The values (D,) of a stored vector."""
     return np.frombuffer(blob, "<f2")
-
-
-def is_among(values: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of values (N,) are among ascending ones (M,); of few values much quicker than NumPy's own isin.
-
-    >>> is_among(np.array([3, 1, 9]), np.array([1, 2, 3])).tolist()
-    [True, True, False]
-    """
-    places = np.searchsorted(ascending, values)
-    found = places < len(ascending)
-    found[found] = ascending[places[found]] == values[found]
-    return found
 
 
 def listed(values: Collection[int] | Collection[str]) -> str:

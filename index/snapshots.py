@@ -68,7 +68,7 @@ class Snapshots:
         snapshot = self.noted(view)
         if snapshot is None:
             raise SnapshotUnusable("there is none")
-        if (snapshot.dim, snapshot.fingerprint) != (self._dim, self._fingerprint()):
+        if not self._is_of_the_model(snapshot):
             raise SnapshotUnusable("it was made with another model")
         if snapshot.last_grave < self._catalog.graves_floor():
             raise SnapshotUnusable("it has missed removals")
@@ -98,7 +98,7 @@ class Snapshots:
     def level(self, view: View) -> Snapshot | None:
         """The snapshot that counts, if by its numbers and its files' times it holds just what the catalogue does."""
         noted = self.noted(view)
-        if noted is None or (noted.dim, noted.fingerprint) != (self._dim, self._fingerprint()):
+        if noted is None or not self._is_of_the_model(noted):
             return None
         try:
             if not all(_is_untouched(self._directory / file.name, file) for file in noted.files):
@@ -141,6 +141,9 @@ class Snapshots:
             return known
         status = path.stat()
         return StoredFile(name, checksum(path), status.st_size, status.st_mtime_ns)
+
+    def _is_of_the_model(self, snapshot: Snapshot) -> bool:
+        return (snapshot.dim, snapshot.fingerprint) == (self._dim, self._fingerprint())
 
     def _fingerprint(self) -> str:
         return self._catalog.meta(FINGERPRINT_KEY) or ""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.ascending import find
 from mmsearch.index.segments import Segment
 from mmsearch.index.vectors import PADDING_ID
 
@@ -26,9 +27,7 @@ class Table(NamedTuple):
 
     def find(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Which of ids (M,) are there, and the places of those that are."""
-        at = np.searchsorted(self.ids, ids)
-        found = at < len(self.ids)
-        found[found] = self.ids[at[found]] == ids[found]
+        found, at = find(self.ids, ids)
         return found, at[found] if self.places is None else self.places[at[found]]
 
 

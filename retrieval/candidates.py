@@ -10,13 +10,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.ascending import find, is_among
 from mmsearch.index.exact import cosines
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
 from mmsearch.index.lexicon import Matches, bm25
 from mmsearch.index.reader import Reader
 from mmsearch.index.row_table import RowTable
-from mmsearch.index.rows import RowFacts, is_among
+from mmsearch.index.rows import RowFacts
 from mmsearch.index.vectors import PADDING_ID
 
 EVERYTHING = ItemFilter()
@@ -223,22 +224,20 @@ def _best_rows(
 
 def _raise_to_best(items: NDArray[np.int64], words: NDArray[np.float32], spoken: Spoken) -> None:
     """Let the texts that the words brought up count where they say more than the rows that the vector chose."""
-    at_hand = is_among(spoken.facts.owners, items)
+    at_hand, places = find(items, spoken.facts.owners)
     if not at_hand.any():
         return
-    places = np.searchsorted(items, spoken.facts.owners[at_hand])
     scores = bm25(spoken.texts.at(spoken.rows), spoken.facts.characters)[at_hand]
-    np.fmax.at(words, (places, spoken.facts.views[at_hand]), scores)
+    np.fmax.at(words, (places[at_hand], spoken.facts.views[at_hand]), scores)
 
 
 def _keep_best(
     items: NDArray[np.int64], best_rows: NDArray[np.int64], best_cosine: NDArray[np.float32], ranking: Ranking
 ) -> None:
     """Write, for every owner among items, its best-scoring row into best_rows and best_cosine, in place."""
-    kept = is_among(ranking.owners, items)
-    owners, rows, cosine = ranking.owners[kept], ranking.rows[kept], ranking.cosine[kept]
+    kept, places = find(items, ranking.owners)
+    places, rows, cosine = places[kept], ranking.rows[kept], ranking.cosine[kept]
     # Worst first: NumPy assigns in order, so the last write of an item is its best row, ties to the smaller id.
     order = np.lexsort((-rows, cosine))
-    places = np.searchsorted(items, owners[order])
-    best_rows[places] = rows[order]
-    best_cosine[places] = cosine[order]
+    best_rows[places[order]] = rows[order]
+    best_cosine[places[order]] = cosine[order]

@@ -81,7 +81,7 @@ def choose(catalog: Reader, named: str | None, device: str, switch: bool) -> Mod
     Raises ModelMismatch where the catalogue holds vectors of another, unless it is to switch, and as the registry does.
     """
     stored = catalog.meta("model")
-    name = _known_by(named or os.environ.get("MMSEARCH_MODEL") or stored or registry.BUNDLED)
+    name = _known_by(registry.chosen(named, stored))
     model = Model(name, registry.card(name), device if device == "auto" else registry.place(name, device))
     fingerprint = catalog.meta("fingerprint")
     if fingerprint not in (None, model.card.fingerprint) and not switch:

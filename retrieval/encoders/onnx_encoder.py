@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.cores import cores
 from mmsearch.index.errors import ModelInvalid
 from mmsearch.retrieval.encoders import model_directory
 from mmsearch.retrieval.encoders.adapter import adapted
@@ -37,7 +37,7 @@ class OnnxEncoder:
         self.card = model.card
         self._model = model
         self._tokens: Tokens | None = None
-        threads = threads or _cores()
+        threads = threads or cores()  # ONNX Runtime itself would count all of the machine's
         self._image = _Tower(directory / "image.onnx", model.card.dim, threads, "ORT_ENABLE_ALL")
         # A query waits for its tower: more would cost 40 ms of loading a ViT-B-32 and save nothing a text.
         self._text = _Tower(directory / "text.onnx", model.card.dim, threads, "ORT_ENABLE_BASIC")
@@ -107,8 +107,3 @@ class _Tower:
 
     def _invalid(self, reason: str) -> ModelInvalid:
         return ModelInvalid(model=str(self._path.parent), reason=f"{self._path.name} {reason}")
-
-
-def _cores() -> int:
-    """The cores that this process may use; ONNX Runtime itself would count all of the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
