@@ -39,16 +39,25 @@ def test_a_command_loads_no_other_command() -> None:
     assert loaded(",".join(files), "--help").split() == files
 
 
-@pytest.mark.parametrize("arguments", [["query", "red"], ["query", "./p/red.png"], ["similar", "p/red.png"]])
-def test_a_query_loads_only_what_answers_it(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library of the photo p/red.png."""
     (tmp_path / "p").mkdir()
     Image.new("RGB", (40, 40), "red").save(tmp_path / "p" / "red.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMSEARCH_LIBRARY", "lib")
     monkeypatch.setenv("MMSEARCH_MODEL", str(make_tiny_model(tmp_path / "tiny")))
     assert run(["index", "p"]) == 0
+
+
+@pytest.mark.usefixtures("indexed")
+def test_a_run_that_finds_nothing_new_loads_no_towers_and_no_search() -> None:
+    assert loaded("onnxruntime,faiss,torch", "index") == ""
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("arguments", [["query", "red"], ["query", "./p/red.png"], ["similar", "p/red.png"]])
+def test_a_query_loads_only_what_answers_it(arguments: list[str]) -> None:
     unwanted = (
         "torch,open_clip,torchvision,onnx,pandas,scipy,lxml,mutagen,sqlalchemy,asyncio,ssl,filelock,faiss,numpy.ma"
     )
