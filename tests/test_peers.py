@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from tests.benchmark_scripts import BENCHMARKS, script
 
 
 @pytest.fixture
 def peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The script, whose environments lie in a folder of the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("peers")
-    monkeypatch.setattr(script, "PEERS", tmp_path)
-    return script
+    return script("peers", monkeypatch, PEERS=tmp_path)
 
 
 @pytest.fixture

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from tests.benchmark_scripts import script
 
 
 @pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The script, which writes to a folder of the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("record")
-    monkeypatch.setattr(script, "RESULTS", tmp_path)
-    return script
+    return script("record", monkeypatch, RESULTS=tmp_path)
 
 
 def test_a_result_says_which_command_took_it(record: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from tests.benchmark_scripts import script
 
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("speed_page")
+    return script("speed_page", monkeypatch)
 
 
 def said(row: int, ratio: float, asked: str, met: bool) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from functools import partial
@@ -11,24 +10,18 @@ from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
-
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+from tests.benchmark_scripts import script
 
 
 @pytest.fixture
 def timing(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("timing")
+    return script("timing", monkeypatch)
 
 
 @pytest.fixture
 def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """The script, which writes to folders of the test."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    script = importlib.import_module("record")
-    monkeypatch.setattr(script, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(script, "QUICK", tmp_path / "quick")
-    return script
+    return script("record", monkeypatch, RESULTS=tmp_path / "results", QUICK=tmp_path / "quick")
 
 
 def test_things_take_turns_after_a_warm_up(timing: Any) -> None:
