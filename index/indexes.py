@@ -58,7 +58,7 @@ class Indexes:
     """Searches the views of a catalogue. Every call first takes in what was committed since the last one.
 
     lexicon: searches the words of its texts and names.
-    rows:    knows the facts of its rows.
+    rows:    knows the facts of its rows. dim: of their vectors.
     Usable from many threads, one at a time, and beside another process that indexes.
     """
 
@@ -66,7 +66,7 @@ class Indexes:
         self.lexicon = Lexicon(catalog)
         self.rows = RowTable(catalog)
         self._catalog = catalog
-        self._dim = dim
+        self.dim = dim
         self._store_class = store_class
         self._snapshots = Snapshots(catalog, directory, dim, store_class)
         self._held: dict[View, _Held] = {}
@@ -87,7 +87,7 @@ class Indexes:
                 return store.get(ids)
             except KeyError:
                 found = np.isin(ids, store.ids())
-                vectors = np.zeros((len(ids), self._dim), np.float32)
+                vectors = np.zeros((len(ids), self.dim), np.float32)
                 vectors[found] = store.get(ids[found])
                 return vectors
 
@@ -154,7 +154,7 @@ class Indexes:
         return _Held(store, snapshot.last_row, snapshot.last_grave, snapshot=snapshot)
 
     def _derived(self, view: View) -> _Held:
-        return _Held(self._store_class(self._dim), 0, self._catalog.graves_floor())
+        return _Held(self._store_class(self.dim), 0, self._catalog.graves_floor())
 
     def _catch_up(self, view: View, held: _Held, may_write: bool = False) -> None:
         version = self._catalog.version()
@@ -181,7 +181,7 @@ class Indexes:
 
     def _questions(self, bank: Callable[[], Vectors | None]) -> Vectors:
         """Vectors (B, D) such as are asked: of captions and texts, else of a bank. Pictures flatter an index."""
-        asked = [self._catalog.rows_after(view, 0, _ASKED)[1].reshape(-1, self._dim) for view in _WORDED]
+        asked = [self._catalog.rows_after(view, 0, _ASKED)[1].reshape(-1, self.dim) for view in _WORDED]
         texts = np.concatenate(asked)
         known = bank() if len(texts) < _ASKED else None
         if known is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import islice
 from typing import Self
 
@@ -22,6 +23,8 @@ from mmsearch.index.vectors import PADDING_ID
 
 EVERYTHING = ItemFilter()
 
+VectorsOf = Callable[[int], NDArray[np.float32]]
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -35,7 +38,7 @@ class Candidates:
              the item lacks the view, and always for `image`. Best of the row above and of those found by words.
     name:    (C,) float32 weight of the query's words that the item's path, title or tags hold, 0 where none.
     name_coverage: (C,) float32 in [0, 1] the part that this is of the weight of all the query's words.
-    vectors: (C, V, D) float32 of the rows, 0 where the item lacks the view.
+    vectors: gives those (C, D) float32 of a column's rows, 0 where the item lacks the view; few queries need them.
     """
 
     items: NDArray[np.int64]
@@ -45,10 +48,14 @@ class Candidates:
     words: NDArray[np.float32]
     name: NDArray[np.float32]
     name_coverage: NDArray[np.float32]
-    vectors: NDArray[np.float32]
+    vectors: VectorsOf
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def all_vectors(self) -> NDArray[np.float32]:
+        """(C, V, D) the vectors of all views."""
+        return np.stack([self.vectors(column) for column in range(len(VIEWS))], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,18 +195,25 @@ def _completed(
     rows, cosine = _best_rows(indexes, items, target, rankings)
     kept = (rows != PADDING_ID).any(axis=1)  # a sound without a caption has a name, and nothing to show for it
     items, rows, cosine = items[kept], rows[kept], cosine[kept]
-    vectors = np.zeros((*rows.shape, len(target)), np.float32)
-    for column, view in enumerate(VIEWS):
-        has = rows[:, column] != PADDING_ID
-        if has.any():
-            vectors[has, column] = indexes.vectors(view, rows[has, column])
     known = facts.of(rows.ravel())
     words = bm25(spoken.texts.at(rows.ravel()), known.characters).reshape(rows.shape)
     words[np.isnan(cosine)] = np.nan
     words[:, VIEWS.index("image")] = np.nan
     _raise_to_best(items, words, spoken)
     hubness, names = known.hubness.reshape(rows.shape), spoken.names
+    vectors = cache(partial(_vectors, indexes, rows))
     return Candidates(items, rows, cosine, hubness, words, names.at(items), names.coverage(items), vectors)
+
+
+def _vectors(indexes: Indexes, rows: NDArray[np.int64], column: int) -> NDArray[np.float32]:
+    """(C, D) of the rows (C, V) in a column, 0 where there is none."""
+    has = rows[:, column] != PADDING_ID
+    if has.all():
+        return indexes.vectors(VIEWS[column], rows[:, column])
+    vectors = np.zeros((len(rows), indexes.dim), np.float32)
+    if has.any():
+        vectors[has] = indexes.vectors(VIEWS[column], rows[has, column])
+    return vectors
 
 
 def _best_rows(

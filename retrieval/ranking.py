@@ -76,7 +76,8 @@ def by_relevance(card: ModelCard, query: QueryVector, candidates: Candidates) ->
 
 def by_fusion(card: ModelCard, head: Head, sure: Calibration, query: QueryVector, candidates: Candidates) -> Ranked:
     """The order that a head makes of the signals of a text query, each score calibrated among those of the list."""
-    signals = measure(card, query_words(query.words), query.vector, candidates)
+    words = query_words(query.words)
+    signals = measure(card, words, query.vector, candidates, seen=head.seen, vectors=head.uses_vectors)
     learned = head.score(signals)
     sureness = sure.judge(signals, learned)
     penalty = _penalty(sureness.log_odds(learned), unwanted(card, query, candidates)) / sureness.slope
@@ -98,7 +99,7 @@ def unwanted(card: ModelCard, query: QueryVector, candidates: Candidates) -> Flo
     """(C,) in [0, 1], how surely each candidate is what was subtracted, by its best view; 0 where nothing was."""
     found = np.zeros(len(candidates))
     for modality, vector in query.subtracted:
-        cosine = np.where(candidates.rows >= 0, candidates.vectors @ vector, np.float32(np.nan))
+        cosine = np.where(candidates.rows >= 0, candidates.all_vectors() @ vector, np.float32(np.nan))
         odds = np.nan_to_num(logits(card, modality, standardised(card, modality, cosine)), nan=LACKING)
         found = np.maximum(found, _chance(odds.max(axis=1)))
     return found

@@ -49,7 +49,8 @@ def collect(
         part = slice(start, start + _AT_ONCE)
         gathered = gather(catalog, indexes, targets[part], [query.text for query in queries[part]], depth)
         for at, candidates in enumerate(gathered, start):
-            _fill(made, at, measure(encoder.card, query_words(queries[at].text), targets[at], candidates))
+            words = query_words(queries[at].text)
+            _fill(made, at, measure(encoder.card, words, targets[at], candidates, vectors=False))
             made.rows[at, : len(candidates)] = _places(row_ids, candidates.rows)
             made.relevant[at, : len(candidates)] = np.isin(candidates.items, list(queries[at].relevant))
             if (judged := queries[at].judged) is not None:

@@ -120,4 +120,5 @@ class Reranker:
         if not documents:
             return np.empty(0)
         candidates = as_candidates(query, target, documents, self._bank)
-        return self._head.score(measure(self.card, query_words(query), target, candidates))
+        seen, vectors = self._head.seen, self._head.uses_vectors
+        return self._head.score(measure(self.card, query_words(query), target, candidates, seen=seen, vectors=vectors))

@@ -76,7 +76,7 @@ def as_candidates(query: str, target: NDArray[np.float32], documents: Sequence[R
         words=_best_words(query, documents, owners, columns),
         name=names.at(items),
         name_coverage=names.coverage(items),
-        vectors=vectors[rows] * ~lacking[..., None],
+        vectors=lambda column: vectors[rows[:, column]] * ~lacking[:, column, None],
     )
 
 

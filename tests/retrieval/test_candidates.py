@@ -80,8 +80,26 @@ def test_the_best_item_of_every_view_is_a_candidate(catalog: Catalog, indexes: I
 def test_the_vectors_are_those_of_the_rows(catalog: Catalog, indexes: Indexes) -> None:
     queries = unit(1, seed=9)
     (found,) = gather(catalog, indexes, queries, [""], 1000)
-    assert (found.vectors[found.rows < 0] == 0).all()
-    np.testing.assert_allclose((found.vectors @ queries[0])[found.rows >= 0], found.cosine[found.rows >= 0], atol=1e-6)
+    vectors = found.all_vectors()
+    assert (vectors[found.rows < 0] == 0).all()
+    np.testing.assert_allclose((vectors @ queries[0])[found.rows >= 0], found.cosine[found.rows >= 0], atol=1e-6)
+
+
+def test_vectors_are_looked_up_when_they_are_asked_for_and_once(
+    catalog: Catalog, indexes: Indexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[View] = []
+    look_up = Indexes.vectors
+
+    def noting(self: Indexes, view: View, ids: np.ndarray) -> np.ndarray:
+        looked_up.append(view)
+        return look_up(self, view, ids)
+
+    (found,) = gather(catalog, indexes, unit(1, seed=9), [""], 1000)
+    monkeypatch.setattr(Indexes, "vectors", noting)
+    for _ in range(2):
+        found.vectors(1)
+    assert looked_up == ["caption"]
 
 
 def test_only_items_that_pass_the_filter_are_candidates(catalog: Catalog, indexes: Indexes) -> None:
@@ -147,8 +165,9 @@ def test_a_query_has_the_same_candidates_alone_and_among_others(catalog: Catalog
     together = list(gather(catalog, indexes, queries, [""] * 6, 5))
     for at in range(6):
         (alone,) = gather(catalog, indexes, queries[at : at + 1], [""], 5)
-        for field in fields(Candidates):
-            np.testing.assert_array_equal(getattr(alone, field.name), getattr(together[at], field.name))
+        np.testing.assert_array_equal(alone.all_vectors(), together[at].all_vectors())
+        for name in {field.name for field in fields(Candidates)} - {"vectors"}:
+            np.testing.assert_array_equal(getattr(alone, name), getattr(together[at], name))
 
 
 def test_an_empty_library_has_no_candidates(tmp_path: Path) -> None:

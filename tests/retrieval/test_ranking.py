@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.retrieval.fusion.lists_of import by_column
 
 from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.candidates import Candidates
@@ -57,7 +58,7 @@ def candidates(*cosine: list[float], second: Mapping[str, list[float]] | None = 
     words = np.where(has & (np.array(VIEWS) != "image"), 0, np.nan).astype(np.float32)
     hubness = np.full(first.shape, np.nan, np.float32)
     items, nothing = np.arange(10, 10 + len(first)), np.zeros(len(first), np.float32)
-    return Candidates(items, rows, first, hubness, words, nothing, nothing, vectors)
+    return Candidates(items, rows, first, hubness, words, nothing, nothing, by_column(vectors))
 
 
 def without(axis: int) -> QueryVector:

@@ -89,6 +89,11 @@ class Head(ABC):
     def dim(self) -> int | None:
         return int(self.parameters["input.dim"]) if self.uses_vectors else None
 
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(V, S) the signals of views that it looks at, which spread in training; it is blind to the others."""
+        return np.isfinite(self.parameters[f"{CONSTANT}views_scale"])
+
     def score(self, signals: Signals) -> NDArray[np.float64]:
         """(C,) float64 log odds, higher is better."""
         if not signals.base.size:

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mmsearch.retrieval.candidates import Candidates
+from mmsearch.retrieval.candidates import Candidates, VectorsOf
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.signals import Signals, measure
@@ -43,8 +43,13 @@ def random_candidates(count: int, rng: np.random.Generator) -> Candidates:
         words=words,
         name=name,
         name_coverage=name / np.float32(2),
-        vectors=vectors * present[..., None],
+        vectors=by_column(vectors * present[..., None]),
     )
+
+
+def by_column(vectors: np.ndarray) -> VectorsOf:
+    """What gives the vectors (C, V, D) of a column, as candidates do."""
+    return lambda column: vectors[:, column]
 
 
 def random_signals(count: int, seed: int = 0) -> Signals:

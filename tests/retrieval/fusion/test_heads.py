@@ -66,6 +66,17 @@ def test_contributions_sum_to_the_score(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HEADS)
+def test_a_head_sees_what_was_not_hidden_from_it(name: str) -> None:
+    head = stirred(name)
+    assert head.seen.all()
+    hidden = np.random.default_rng(3).random(head.seen.shape) < 0.5
+    head.parameters[f"{CONSTANT}views_scale"][hidden] = np.inf
+    np.testing.assert_array_equal(head.seen, ~hidden)
+    signals = random_signals(9)
+    np.testing.assert_array_equal(head.score(replace(signals, views=signals.views * head.seen)), head.score(signals))
+
+
+@pytest.mark.parametrize("name", HEADS)
 def test_scores_follow_the_candidates_in_any_order(name: str) -> None:
     head, signals = stirred(name), random_signals(9)
     order = np.random.default_rng(0).permutation(9)

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from tests.retrieval.fusion.lists_of import CARD, DIM, NAN, random_candidates
+from tests.retrieval.fusion.lists_of import CARD, DIM, NAN, by_column, random_candidates
 
 from mmsearch.retrieval.candidates import Candidates
 from mmsearch.retrieval.fusion.nulls import FITTING_PER_WANTED
@@ -35,7 +35,7 @@ def two() -> Candidates:
         words=np.array([[NAN, 4.0, NAN, NAN], [NAN, NAN, 1.0, NAN]], np.float32),
         name=np.array([0.0, 3.0], np.float32),
         name_coverage=np.array([0.0, 0.75], np.float32),
-        vectors=vectors,
+        vectors=by_column(vectors),
     )
 
 
@@ -113,7 +113,7 @@ def test_lead_is_the_best_over_the_mean_of_the_best_ten() -> None:
 def test_agreement_of_three_views_is_the_mean_over_the_other_two() -> None:
     vectors = np.zeros((1, 4, DIM), np.float32)
     vectors[0, 0], vectors[0, 1], vectors[0, 3] = [1, 0, 0, 0], [0.6, 0.8, 0, 0], [0, 1, 0, 0]
-    found = agreement(CARD, vectors, np.array([[True, True, False, True]]))
+    found = agreement(CARD, by_column(vectors), np.array([[True, True, False, True]]))
     photo_caption, photo_audio, caption_audio = (0.6 - 0.1) / 0.1, (0 - 0.1) / 0.1, (0.8 - 0.3) / 0.2
     expected = [[photo_caption + photo_audio, photo_caption + caption_audio, 0, photo_audio + caption_audio]]
     np.testing.assert_allclose(found, np.array(expected) / 2, rtol=1e-5)
@@ -145,7 +145,11 @@ def test_no_candidates_have_signals_of_no_candidates() -> None:
 def test_signals_do_not_depend_on_the_order_of_the_candidates() -> None:
     candidates = random_candidates(40, np.random.default_rng(1))
     order = np.random.default_rng(2).permutation(40)
-    turned = Candidates(**{each.name: getattr(candidates, each.name)[order] for each in fields(Candidates)})
+    arrays = {each.name: getattr(candidates, each.name) for each in fields(Candidates) if each.name != "vectors"}
+    turned = Candidates(
+        **{name: values[order] for name, values in arrays.items()},
+        vectors=by_column(candidates.all_vectors()[order]),
+    )
     one, other = (measure(CARD, ["dog"], TARGET, each) for each in (candidates, turned))
     np.testing.assert_allclose(one.views[order], other.views, atol=1e-5)
     np.testing.assert_allclose(one.query, other.query, atol=1e-5)
@@ -162,3 +166,27 @@ def test_a_model_whose_cosines_are_stretched_has_the_same_signals() -> None:
     names = ("z", "hub", "list_z", "reciprocal_rank", "margin")
     for name in names:
         np.testing.assert_allclose(signal(one, name), signal(other, name), atol=1e-4)
+
+
+def test_what_nobody_looks_at_is_0_and_all_else_as_it_was() -> None:
+    candidates = random_candidates(20, np.random.default_rng(4))
+    seen = np.random.default_rng(5).random((4, len(VIEW_SIGNALS))) < 0.5
+    every, some = measure(CARD, ["dog"], TARGET, candidates), measure(CARD, ["dog"], TARGET, candidates, seen=seen)
+    compared = [VIEW_SIGNALS.index(name) for name in ("list_z", "reciprocal_rank", "margin", "centroid", "density")]
+    left = np.ones(seen.shape, bool)
+    left[:, compared] = seen[:, compared]
+    np.testing.assert_array_equal(some.views, np.where(left, every.views, 0))
+    np.testing.assert_array_equal(some.query, every.query)
+
+
+def test_vectors_are_looked_up_for_those_who_look_at_them() -> None:
+    candidates = random_candidates(5, np.random.default_rng(6))
+    np.testing.assert_array_equal(measure(CARD, [], TARGET, candidates).vectors, candidates.all_vectors())
+    assert measure(CARD, [], TARGET, candidates, vectors=False).vectors.shape == (5, 4, 0)
+
+
+def test_a_photo_that_is_only_a_photo_needs_no_vector_for_a_head_that_sees_no_company() -> None:
+    photos = replace(two(), rows=np.array([[1, -1, -1, -1]] * 2), vectors=lambda column: pytest.fail("looked up"))
+    seen = np.ones((4, len(VIEW_SIGNALS)), bool)
+    seen[:, [VIEW_SIGNALS.index("centroid"), VIEW_SIGNALS.index("density")]] = False
+    assert measure(CARD, [], TARGET, photos, seen=seen, vectors=False).present.tolist() == [[True, *[False] * 3]] * 2
