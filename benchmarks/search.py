@@ -2,7 +2,7 @@
 
     python benchmarks/search.py exact|lists|growth [--folder DIR] [--rows N] [--quick]
 
-    exact   all rows at once: our search against IndexFlatIP, and against the bare FAISS calls that it makes
+    exact   all rows at once: our search against IndexFlatIP, and against FAISS's own IndexRefine over the same codes
     lists   inverted lists against IndexFlatIP and the peers, each at a recall@10 of .95 or more
     growth  from a thousand rows on: what building takes, how large it is, how quick, what it finds
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from record import claim, record
 from timing import Times, interleaved
 
-from mmsearch.index.codes import Codes, threads
+from mmsearch.index.codes import CodedPart, Codes, threads
 from mmsearch.index.lists import Lists, first_count
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import products, widen
@@ -146,21 +146,22 @@ def exact(rows: Rows, texts: Texts) -> dict[str, Any]:
         store.search(texts[:1], 10)
         coarse = store._coarse
         assert isinstance(coarse, Codes)
+        refined = refine(coarse, part)
         finders = {
             "flat": lambda asked, index=index: index.search(asked, 10)[1],
-            "bare": lambda asked, coarse=coarse: bare(coarse, asked),
+            "bare": lambda asked, refined=refined: refined.search(asked, 10)[1],
             "ours": lambda asked, store=store: store.search(asked, 10).ids,
         }
         one = timed_alike(finders, texts)
         batches = {name: finders[name] for name in ("bare", "ours")}
-        many = timed_alike(batches, np.tile(texts, (3, 1)), 256) if size <= 100_000 else None
+        many = timed_alike(batches, np.tile(texts, (3, 1)), 256)
         found = recall(finders["ours"], texts[:ASKED], best_ten(part, texts[:ASKED]))
         wide = narrowed(part)
         wide.search(texts[:1, :256], 10)
         k200 = timed_alike({"k200": lambda asked, wide=wide: wide.search(asked[:, :256], 200)}, texts)
         figures[str(size)] = {
             "one_query": one.figures(3),
-            "batch_of_256": many.figures(1) if many else "not taken: the scan alone takes seconds",
+            "batch_of_256": many.figures(1),
             "recall_at_10": found,
             "256_dimensions_k_200": k200.figures(3),
         }
@@ -178,27 +179,33 @@ def narrowed(rows: Rows) -> RowStore:
     return store
 
 
-def bare(coarse: Codes, asked: Texts) -> None:
-    """The FAISS calls that a search makes, on the same index and threads, and nothing else."""
-    count = first_count(10)
-    list(coarse._pool.map(lambda part: part.search(asked, count), coarse._parts))
+def refine(coarse: Codes, rows: Rows) -> Any:
+    """FAISS's own two steps over the same codes and rows: as many named as our first look names, and scored anew."""
+    import faiss
+
+    whole = CodedPart(coarse._steps, float("inf"), [(np.arange(len(rows)), rows)])
+    scored = faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    for _, part in chunks(rows):
+        scored.add(widen(np.asarray(part)))
+    both = faiss.IndexRefine(whole._index, scored)
+    both.k_factor = first_count(10) / 10
+    both.referenced_objects = [whole, scored]
+    return both
 
 
-def exact_claims(size: int, one: Times, many: Times | None, found: float) -> list[dict[str, Any]]:
+def exact_claims(size: int, one: Times, many: Times, found: float) -> list[dict[str, Any]]:
     rows = f"{size} rows of 512 dimensions"
     ours_ms, bare_ms = one.wall_ms("ours"), one.wall_ms("bare")
-    out = [
-        claim(9, f"ms beyond the bare FAISS calls, one query, {rows}", ours=f"{ours_ms:.2f} ms",
+    return [
+        claim(9, f"ms beyond FAISS's IndexRefine on the same codes, one query, {rows}", ours=f"{ours_ms:.2f} ms",
               against=f"{bare_ms:.2f} ms", ratio=ours_ms - bare_ms, at_most=0.3),
+        claim(9, f"over FAISS's IndexRefine on the same codes, a batch of 256, {rows}",
+              ours=f"{many.wall_ms('ours'):.0f} ms", against=f"{many.wall_ms('bare'):.0f} ms",
+              ratio=many.ratio("ours", "bare"), at_most=1.05),
         claim(10, f"exact top 10, one text query, {rows}, {threads()} threads", ours=f"{ours_ms:.2f} ms",
               against=f"FAISS FlatIP {one.wall_ms('flat'):.2f} ms", ratio=one.ratio("flat", "ours"), at_least=3.0),
         claim(10, f"recall@10 of it, {rows}", ours=f"{found}", against="the exact ten", ratio=found, at_least=0.9995),
     ]  # fmt: skip
-    if many:
-        what, ours = f"over the bare FAISS calls, a batch of 256, {rows}", f"{many.wall_ms('ours'):.0f} ms"
-        against, ratio = f"{many.wall_ms('bare'):.0f} ms", many.ratio("ours", "bare")
-        out.append(claim(9, what, ours=ours, against=against, ratio=ratio, at_most=1.05))
-    return out
 
 
 def lists(rows: Rows, texts: Texts, wanted: Sequence[str] | None) -> dict[str, Any]:
@@ -285,7 +292,7 @@ def growth(rows: Rows, texts: Texts) -> dict[str, Any]:
             wall, cpu = time.perf_counter() - begun[1], resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun[0]
             times = timed_alike({"one": lambda asked, store=store: store.search(asked, 10)}, texts)
             coarse = store._coarse
-            held = {"scan": 0, "codes": store.dim, "lists": store.dim // 4 + 8}[form]
+            held = {"scan": 0, "codes": store.dim // 2 + 16, "lists": store.dim // 4 + 8}[form]
             curves[form][str(size)] = {
                 "build_s": round(wall, 3),
                 "build_cpu_s": round(cpu, 3),

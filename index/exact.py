@@ -101,6 +101,9 @@ def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray
 
 def best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The ids and scores (at most k of each) of the k best of N, best first."""
+    if 0 < k < len(scores):  # sorting all of them would take longer than finding them
+        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        ids, scores = ids[kept], scores[kept]
     # lexsort's last key is the primary one: score first, then the smaller id.
     order = np.lexsort((ids, -scores))[:k]
     return ids[order], scores[order]

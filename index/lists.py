@@ -187,4 +187,4 @@ def lists_for(rows: int) -> int:
 
 def first_count(k: int) -> int:
     """How many rows a coarse index is asked for at first, for k answers."""
-    return 2 * k + 64
+    return 4 * k + 64

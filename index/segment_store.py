@@ -81,10 +81,14 @@ class SegmentStore:
 
     def _rows(self, places: NDArray[np.int64]) -> NDArray[np.float16]:
         """The rows (N, D) at places (N,)."""
+        # By take, which is several times as fast as an index.
+        if len(self._segments) == 1:
+            return self._segments[0].vectors.take(places, axis=0)
         found = np.empty((len(places), self.dim), np.float16)
         ends = np.cumsum([len(each.ids) for each in self._segments], dtype=np.int64)
         owners = np.searchsorted(ends, places, side="right")
         for owner, segment in enumerate(self._segments):  # not of np.unique, which imports numpy.ma: 10 ms of a query
             mine = owners == owner
-            found[mine] = segment.vectors[places[mine] - (ends[owner] - len(segment.ids))]
+            inside = places[mine] - (ends[owner] - len(segment.ids))
+            found[mine] = segment.vectors.take(inside, axis=0)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from mmsearch.index.errors import UsageError
 from mmsearch.index.exact import ExactStore
 from mmsearch.index.lists import FEWEST_LISTED, Lists, lists_for
 from mmsearch.index.row_store import RowStore
+
+WIDE = 64
 
 
 class Coded(RowStore):
@@ -54,8 +57,8 @@ def recall(store: RowStore, n: int) -> float:
     [
         (0, 256, "scan (0 rows are few)"),
         (10_000, 256, "scan (10000 rows are few)"),
-        (10_001, 256, "codes (10001 rows, exactly and by all cores)"),
-        (5_001, 512, "codes (5001 rows, exactly and by all cores)"),
+        (10_001, 256, "codes (10001 rows, each looked at, by all cores)"),
+        (5_001, 512, "codes (5001 rows, each looked at, by all cores)"),
         (1_500_000, 512, "lists (1500000 rows are too many to look at each)"),
     ],
 )
@@ -105,6 +108,66 @@ def test_no_score_of_codes_errs_by_more_than_is_said(n: int, count: int, seed: i
         assert np.all(others <= near.scores[query, -1] + errors[query])
 
 
+def clustered(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    return rng.standard_normal((8, WIDE))[rng.integers(8, size=n)] + 0.05 * rng.standard_normal((n, WIDE))
+
+
+def with_strangers(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    rows = 5 + 0.1 * rng.standard_normal((n, WIDE))
+    rows[:20] = rng.standard_normal((20, WIDE))
+    return rows
+
+
+def with_copies(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    return np.repeat(rng.standard_normal((n // 4, WIDE)), 4, axis=0)
+
+
+def with_few_values(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    rows = rng.integers(-1, 2, (n, WIDE)).astype(np.float64)
+    rows[:, ::3] = 1
+    return rows
+
+
+def with_heavy_tails(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    return rng.laplace(size=(n, WIDE))
+
+
+@pytest.mark.parametrize("made", [clustered, with_strangers, with_copies, with_few_values, with_heavy_tails])
+def test_codes_find_what_a_scan_finds(made: Callable[[np.random.Generator, int], NDArray[np.float64]]) -> None:
+    rng = np.random.default_rng(0)
+    rows = made(rng, 2000)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    asked = np.concatenate([unit(20, dim=WIDE), rows[:20], rows[1000:1020]]).astype(np.float32)
+    store, oracle = Coded(WIDE), ExactStore(WIDE)
+    for each in (store, oracle):
+        each.add(np.arange(2000), rows)
+    allowed = np.arange(0, 2000, 3)
+    np.testing.assert_array_equal(store.search(asked, 10).ids, oracle.search(asked, 10).ids)
+    np.testing.assert_array_equal(store.search(asked, 10, allowed).ids, oracle.search(asked, 10, allowed).ids)
+    assert isinstance(store._coarse, Codes)
+    assert len(store._coarse) == 2000
+
+
+def test_rows_beyond_all_steps_are_kept_as_they_are() -> None:
+    rows = halves(1000)
+    rows[7] *= 50
+    made = Codes(DIM, [(np.arange(1000), rows)])
+    near, _ = made.nearest(unit(1, 5), 1000, None)
+    made.close()
+    (score,) = near.scores[near.ids == 7]
+    assert score == pytest.approx(float(unit(1, 5)[0] @ rows[7].astype(np.float32)), abs=1e-3)
+    assert sorted(near.ids[0].tolist()) == list(range(1000))
+
+
+def test_codes_of_an_odd_number_of_dimensions() -> None:
+    rows = unit(300, dim=7).astype(np.float16)
+    made = Codes(7, [(np.arange(300), rows)])
+    near, errors = made.nearest(unit(2, 1, 7), 300, None)
+    made.close()
+    exact = np.take_along_axis(unit(2, 1, 7) @ rows.astype(np.float32).T, near.ids, 1)
+    assert np.all(np.abs(near.scores - exact) <= errors[:, None])
+
+
 @pytest.mark.parametrize("threads", ["1", "2", "3", "7"])
 @pytest.mark.parametrize("sizes", [[5], [1, 1], [4, 9, 2], [3, 3, 3, 3, 3]])
 def test_rows_are_shared_out_among_threads(threads: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,12 +200,12 @@ def test_a_list_that_may_lack_a_row_is_asked_for_again(monkeypatch: pytest.Monke
     nearest = Codes.nearest
     monkeypatch.setattr(Codes, "nearest", lambda *a: (counts.append(a[2]), nearest(*a))[1])  # type: ignore[func-returns-value]
     store = Coded(DIM)
-    # 300 rows within the error of codes whose range one other row stretches.
+    # 300 rows that no code tells apart.
     rows = np.repeat(unit(1), 301, axis=0)
     rows[300] = -30 * rows[0]
     store.add(np.arange(301), rows)
     assert store.search(unit(1), 3).ids.tolist() == [[0, 1, 2]]
-    assert counts == [70, 280, 1120]
+    assert counts == [76, 304]
 
 
 def test_rows_added_and_removed_beside_codes_are_seen() -> None:
