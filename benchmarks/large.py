@@ -47,7 +47,7 @@ def stage(folder: Path, photos: int, *, captioned: bool = False, seed: int = 0, 
             catalog.record(items)
             items.clear()
     catalog.record(items)
-    hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
+    hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, lambda: encoder))
     Indexes(catalog, folder / VECTORS_NAME, card.dim).save()
     catalog.compact()
     catalog.close()

@@ -21,8 +21,7 @@ from sqlalchemy import (
 )
 
 from mmsearch.index import schema
-from mmsearch.index.addresses import read_path
-from mmsearch.index.items import Known, NewFailure, NewItem, NewRow
+from mmsearch.index.items import NewFailure, NewItem, NewRow
 from mmsearch.index.roots import Roots
 from mmsearch.index.rows import listed
 
@@ -36,15 +35,6 @@ _ROW_COLUMNS = [each.name for each in fields(NewRow)]
 
 class Contents(Roots):
     """The part of the catalogue that holds items. Relative paths have forward slashes."""
-
-    def known(self, root_id: int) -> dict[str, Known]:
-        """What the catalogue remembers of every path below a root, items and failures alike."""
-        items = "SELECT path, id, size_bytes, mtime_ns, companions, digest FROM items WHERE root_id = ?"
-        failures = "SELECT path, NULL, size_bytes, mtime_ns, companions, NULL FROM failures WHERE root_id = ?"
-        with self._reading() as connection:
-            known = {read_path(row[0]): Known(*row[1:]) for row in connection.execute(failures, (root_id,))}
-            known.update((read_path(row[0]), Known(*row[1:])) for row in connection.execute(items, (root_id,)))
-        return known
 
     def record(self, items: Sequence[NewItem], failures: Sequence[NewFailure] = ()) -> None:
         """Store items with their rows, and failures, in place of what their paths held; all or nothing."""

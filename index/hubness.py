@@ -8,21 +8,11 @@ from sqlalchemy import Connection, bindparam, update
 
 from mmsearch.index import schema
 from mmsearch.index.database import Database
-from mmsearch.index.rows import HUBNESS_VERSION_KEY, unpack
+from mmsearch.index.rows import HUBNESS_VERSION_KEY
 
 
 class Hubness(Database):
     """The part of the catalogue that knows how near each row is to captions of all kinds."""
-
-    def unmeasured(self, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-        """Ids (N,), ascending, and vectors (N, D) of the first `limit` rows whose hubness is not known.
-
-        D is 0 where N is.
-        """
-        query = "SELECT id, vector FROM rows WHERE hubness IS NULL ORDER BY id LIMIT ?"
-        found = self._ask(query, (limit,))
-        ids = np.array([id_ for id_, _ in found], np.int64)
-        return ids, unpack(b"".join(blob for _, blob in found)).reshape(len(ids), -1 if found else 0)
 
     def note_hubness(self, ids: NDArray[np.int64], hubness: NDArray[np.float32]) -> None:
         """Note the hubness (N,) of rows (N,); ids that are not stored are passed over."""

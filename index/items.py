@@ -85,7 +85,7 @@ class NewFailure:
     reason: str
 
 
-class Known(NamedTuple):  # a library has as many as files, and each run makes all of them
+class Known(NamedTuple):  # each run makes as many as there are files
     """What the catalogue remembers of a path. item_id is None for a failure."""
 
     item_id: int | None

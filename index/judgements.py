@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Table, delete, exists, insert, select
+from sqlalchemy import delete, insert, select
 
 from mmsearch.index import schema
 from mmsearch.index.addresses import ITEM_TABLES, read_path
 from mmsearch.index.contents import among
 from mmsearch.index.database import Database, plain
+from mmsearch.index.holdings import LOST_JUDGEMENTS
 from mmsearch.index.items import Judgement
 
 
@@ -58,8 +59,7 @@ class Judgements(Database):
     def prune_judgements(self) -> None:
         """Remove the judgements of files of which nothing else is known any more."""
         with self._writing() as connection:
-            known = [exists().where(*_same_address(table)) for table in (schema.items, schema.failures)]
-            connection.execute(delete(schema.judgements).where(~known[0], ~known[1]))
+            connection.exec_driver_sql(f"DELETE FROM {LOST_JUDGEMENTS}")
 
 
 def _read(connection: sqlite3.Connection) -> list[Judgement]:
@@ -72,8 +72,3 @@ def _read(connection: sqlite3.Connection) -> list[Judgement]:
         for query, root, path, item, is_good, judged_at in found
     ]
     return sorted(listed, key=lambda each: (each.query, each.path))
-
-
-def _same_address(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    columns = schema.judgements.c
-    return table.c.root_id == columns.root_id, table.c.path == columns.path

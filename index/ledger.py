@@ -47,11 +47,6 @@ class Ledger(Database):
         with self._writing() as connection:
             connection.execute(delete(schema.excludes).where(excludes.root_id == root_id, excludes.path == path))
 
-    def excludes(self, root_id: int) -> set[str]:
-        """The paths below a root that were forgotten on purpose."""
-        found = self._ask("SELECT path FROM excludes WHERE root_id = ?", (root_id,))
-        return {read_path(path) for (path,) in found}
-
     def set_captions(self, root_id: int, source: str, captions: Iterable[tuple[str, ManifestCaption]]) -> None:
         """Keep the captions that the manifest `source` gives to paths, in place of what it gave before."""
         values = [
@@ -71,13 +66,3 @@ class Ledger(Database):
             connection.execute(delete(schema.captions).where(columns.root_id == root_id, columns.source == source))
             if values:
                 connection.execute(insert(schema.captions), values)
-
-    def captions(self, root_id: int) -> dict[str, tuple[ManifestCaption, ...]]:
-        """The captions that manifests give to paths below a root, by manifest and in its order."""
-        query = "SELECT path, view, text, start_s, end_s FROM captions WHERE root_id = ? ORDER BY source, id"
-        found = self._ask(query, (root_id,))
-        captions: dict[str, tuple[ManifestCaption, ...]] = {}
-        for stored, *rest in found:
-            path = read_path(stored)
-            captions[path] = (*captions.get(path, ()), ManifestCaption(*rest))
-        return captions

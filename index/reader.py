@@ -1,4 +1,4 @@
-"""The catalogue as queries read it, over the standard library's driver alone.
+"""The catalogue as queries and runs of indexing read it, over the standard library's driver alone.
 
 What writes needs SQLAlchemy, which takes longer to import than a query takes to answer.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from mmsearch.index import migrations
 from mmsearch.index.addresses import Addresses
+from mmsearch.index.holdings import Holdings
 from mmsearch.index.rows import Rows
 from mmsearch.index.words import Words
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from mmsearch.index.catalog import Catalog
 
 
-class Reader(Addresses, Rows, Words):
-    """Everything that a query asks of a catalogue. Made by `Reader.open`; usable from many threads.
+class Reader(Addresses, Rows, Words, Holdings):
+    """Everything that is asked of a catalogue by queries, and by runs that find nothing new.
 
-    Every method sees one state of the catalogue, whatever others write meanwhile.
+    Made by `Reader.open`; usable from many threads. Every method sees one state of the catalogue, whatever others write
+    meanwhile.
     """
 
     def __init__(self, path: Path) -> None:

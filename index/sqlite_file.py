@@ -83,11 +83,11 @@ def _uri(path: Path, create: bool) -> str:
     """Where nobody can write, a file is read as it is, without those that SQLite puts beside it."""
     mode = "rwc" if create else "rw"
     if path.exists() and not os.access(path.parent, os.W_OK):
-        mode = "ro" if _is_in_use(path) else "ro&immutable=1"
+        mode = "ro" if has_log(path) else "ro&immutable=1"
     return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
 
 
-def _is_in_use(path: Path) -> bool:
+def has_log(path: Path) -> bool:
     """Whether commits may lie in the write-ahead log that are not in the file yet."""
     log = path.with_name(path.name + "-wal")
     return log.exists() and log.stat().st_size > 0

@@ -11,6 +11,7 @@ from mmsearch.index.addresses import ITEM_TABLES, read_path
 from mmsearch.index.contents import Contents
 from mmsearch.index.database import plain
 from mmsearch.index.errors import LibraryDamaged
+from mmsearch.index.holdings import Holdings
 from mmsearch.index.items import Counts
 from mmsearch.index.rows import GRAVES_FLOOR_KEY
 from mmsearch.index.words_schema import REMAIN_KEY
@@ -21,7 +22,7 @@ _UNCAPTIONED = (
 )
 
 
-class Upkeep(Contents):
+class Upkeep(Contents, Holdings):
     """The part of the catalogue that looks after it."""
 
     def counts(self) -> Counts:
@@ -74,7 +75,7 @@ class Upkeep(Contents):
 
         Where another process reads for long, the graves stay, and so does what the next call has to do.
         """
-        if self._has_remains():
+        if self.has_removed():
             with self._writing() as connection:
                 _merge_words(connection)
                 connection.execute(delete(schema.meta).where(schema.meta.c.key == REMAIN_KEY))
@@ -92,12 +93,6 @@ class Upkeep(Contents):
                     {"key": GRAVES_FLOOR_KEY, "value": str(last)},
                 )
                 connection.execute(delete(schema.graves).where(schema.graves.c.seq <= last))
-
-    def _has_remains(self) -> bool:
-        # Every removed row left a grave, and graves go last; a removed item without rows left a note.
-        query = "SELECT EXISTS (SELECT 1 FROM graves) OR EXISTS (SELECT 1 FROM meta WHERE key = ?)"
-        with self._reading() as connection:
-            return connection.execute(query, (REMAIN_KEY,)).fetchall() == [(1,)]
 
 
 def _refill_words(connection: Connection) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -17,53 +16,11 @@ from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import Unreadable
-from mmsearch.index.items import Known, NewFailure, NewItem, NewRow
+from mmsearch.index.items import NewFailure, NewItem, NewRow
 from mmsearch.retrieval import files
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.feeding import Feed, LocalFeed
-from mmsearch.retrieval.types import Decoded, File, Passage
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A file to look at. companions and captions are what it is captioned by; known is what was stored of it."""
-
-    file: File
-    companions: str
-    captions: tuple[Passage, ...]
-    known: Known | None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether anything that can be seen without opening the file differs from what is stored."""
-        now = (self.file.size_bytes, self.file.mtime_ns, self.companions)
-        return self.known is None or now != (
-            self.known.size_bytes,
-            self.known.mtime_ns,
-            self.known.companions,
-        )
-
-    @property
-    def is_new(self) -> bool:
-        return self.known is None or self.known.item_id is None
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A file that was read: exactly one of decoded and reason is set, or neither if only its time had changed.
-
-    vector: (D,) float16 of the photo where the library holds one for the same bytes.
-    """
-
-    task: Task
-    digest: str = ""
-    decoded: Decoded | None = None
-    vector: NDArray[np.float16] | None = None
-    reason: str = ""
-
-    @property
-    def is_same(self) -> bool:
-        return self.decoded is None and not self.reason
+from mmsearch.retrieval.types import File, Read, Task
 
 
 class Embedder:
@@ -75,6 +32,7 @@ class Embedder:
     def __init__(self, catalog: Catalog, encoder: Encoder, max_megapixels: float, feed: Feed | None = None) -> None:
         self._catalog = catalog
         self._encoder = encoder
+        self._busy_before_s: float = getattr(encoder, "busy_s", 0.0)
         self._feed = feed or LocalFeed(encoder.card.preprocess, encoder.spans, max_megapixels)
 
     def read(self, task: Task) -> Read:
@@ -101,9 +59,9 @@ class Embedder:
 
     @property
     def busy_s(self) -> float | None:
-        """How long a GPU has computed for the encoder, in seconds; None without one."""
+        """How long a GPU has computed for this embedder, in seconds; None without one."""
         busy_s: float | None = getattr(self._encoder, "busy_s", None)
-        return busy_s
+        return None if busy_s is None else busy_s - self._busy_before_s
 
     def _known_vector(self, digest: str) -> NDArray[np.float16] | None:
         key = _picture_key(digest)

@@ -95,9 +95,6 @@ class _Rules:
         path = PurePosixPath(relative)
         return any(str(part) in self.excluded for part in (path, *path.parents))
 
-    def is_hidden(self, name: str) -> bool:
-        return name.startswith(".") and not self.include_hidden
-
     def is_left_out(self, relative: str, *, is_folder: bool = False) -> bool:
         return relative in self.excluded or self.matches(relative + "/" if is_folder else relative)
 
@@ -132,26 +129,29 @@ def _scan(root: Root, folder: Path, rules: _Rules) -> Iterator[File | Skipped | 
     """What one folder holds, by name: files, what was passed over, and the folders below (as paths)."""
     try:
         with os.scandir(folder) as listing:
-            entries = sorted((e for e in listing if not rules.is_hidden(e.name)), key=attrgetter("name"))
+            entries = sorted(listing, key=attrgetter("name"))
     except OSError as error:
         yield Skipped(folder, failure(error))
         return
-    base = root.relative(folder)
+    if not rules.include_hidden:
+        entries = [entry for entry in entries if not entry.name.startswith(".")]
+    base = f"{root.relative(folder)}/".lstrip("/")
     families = _families(entries)
     for entry in entries:
+        name = entry.name
         is_folder = _leads_to(entry.is_dir)
-        kind = naming.kind_of(entry.name)
+        kind = naming.kind_of(name)
         if kind is None and not is_folder:
             continue
-        relative = f"{base}/{entry.name}" if base else entry.name
+        relative = base + name
         if rules.is_left_out(relative, is_folder=is_folder):
             continue
-        if flaw := naming.flaw(entry.name):
+        if flaw := naming.flaw(name):
             yield Skipped(Path(entry.path), flaw)
         elif is_folder or kind is None:
             yield Path(entry.path)
         else:
-            family = families[naming.family(entry.name)] if families else []
+            family = families[naming.family(name)] if families else ()
             if file := _file(root, entry, kind, relative, family, rules):
                 yield file
 

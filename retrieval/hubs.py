@@ -9,19 +9,17 @@ to the queries of a bank that are nearest to it. The bank holds vectors of capti
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.durable import replace_file
 from mmsearch.index.errors import ModelInvalid
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval.encoders import model_directory, registry
 from mmsearch.retrieval.encoders.base import Encoder
-
-if TYPE_CHECKING:  # a query reads, and has no need of what writes
-    from mmsearch.index.catalog import Catalog
 
 # Measured in benchmarks/hubs.py: so many neighbours in so large a bank lift recall most, by little.
 HUB_NEIGHBOURS = 16
@@ -48,17 +46,17 @@ def hubness(
     return mean
 
 
-def level(catalog: Catalog, bank: Bank) -> None:
+def level(catalog: Reader, bank: Bank) -> None:
     """Measure the rows of a catalogue that are not measured, or all of them if it was by another bank."""
     name = f"{zlib.crc32(np.ascontiguousarray(bank).tobytes()):08x}"
     if catalog.meta(_BANK_KEY) != name:
-        catalog.clear_hubness()
-        catalog.set_meta(**{_BANK_KEY: name})
+        catalog.writer.clear_hubness()
+        catalog.writer.set_meta(**{_BANK_KEY: name})
     while True:
         ids, vectors = catalog.unmeasured(_CHUNK)
         if not len(ids):
             return
-        catalog.note_hubness(ids, hubness(vectors, bank))
+        catalog.writer.note_hubness(ids, hubness(vectors, bank))
 
 
 def find(model: str, kept_in: Path) -> Bank | None:
@@ -73,13 +71,17 @@ def find(model: str, kept_in: Path) -> Bank | None:
     return _read(kept, directory.card.dim) if kept.exists() else None
 
 
-def provide(model: str, kept_in: Path, encoder: Encoder) -> Bank:
-    """The bank of the model of that name. Where it has none, one is made of our own captions and kept in a folder."""
+def provide(model: str, kept_in: Path, encoder: Callable[[], Encoder]) -> Bank:
+    """The bank of the model of that name. Where it has none, one is made of our own captions and kept in a folder.
+
+    encoder: gives the model's towers, should they be needed.
+    """
     found = find(model, kept_in)
     if found is not None:
         return found
-    made = of_samples(encoder)
-    path = _kept(kept_in, encoder.card.fingerprint)
+    towers = encoder()
+    made = of_samples(towers)
+    path = _kept(kept_in, towers.card.fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in path.parent.glob(_kept(Path(), "*").name):
         other.unlink()

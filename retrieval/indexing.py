@@ -6,21 +6,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import Known, ManifestCaption, NewFailure, Root
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval import files
-from mmsearch.retrieval.embedding import Embedder, Read, Task
-from mmsearch.retrieval.types import File, IndexReport, Passage, Progress, Skipped
+from mmsearch.retrieval.types import File, IndexReport, Passage, Progress, Read, Skipped, Task
+
+if TYPE_CHECKING:  # a run that finds nothing new reads nothing
+    from mmsearch.retrieval.embedding import Embedder
 
 DEFAULT_BATCH_SIZE = 64
 GPU_BATCH_SIZE = 512
 
 OnProgress = Callable[[Progress], None]
 OnSkip = Callable[[Skipped], None]
+Embedding = Callable[[], AbstractContextManager["Embedder"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Tally:
     unchanged: int = 0
     still_failing: int = 0
     failures: list[Skipped] = field(default_factory=list)
+    busy_s: float | None = None
 
     def report(self, seconds: float, interrupted: bool) -> IndexReport:
         return IndexReport(
@@ -73,6 +79,7 @@ class Tally:
             seconds=seconds,
             failures=tuple(self.failures),
             interrupted=interrupted,
+            device_busy=None if self.busy_s is None else self.busy_s / seconds,
         )
 
 
@@ -86,18 +93,21 @@ class Plan:
 
 
 class IndexRun:
-    """Walks scopes, embeds what is new or changed, forgets what vanished. Used once."""
+    """Walks scopes, embeds what is new or changed, forgets what vanished. Used once.
+
+    embedding: opens what reads and embeds files; not called where there are none to read.
+    """
 
     def __init__(
         self,
-        catalog: Catalog,
-        embedder: Embedder,
+        catalog: Reader,
+        embedding: Embedding,
         options: IndexOptions,
         on_progress: OnProgress | None = None,
         on_skip: OnSkip | None = None,
     ) -> None:
         self._catalog = catalog
-        self._embedder = embedder
+        self._embedding = embedding
         self._options = options
         self._on_progress = on_progress or (lambda progress: None)
         self._on_skip = on_skip or (lambda skipped: None)
@@ -105,7 +115,7 @@ class IndexRun:
 
     def run(self, scopes: Iterable[tuple[Root, Path]], skipped: Iterable[Skipped] = ()) -> IndexReport:
         """Index every scope, a folder or file under its root. Ctrl-C ends the run and keeps what is done."""
-        started, busy_s = time.monotonic(), self._embedder.busy_s
+        started = time.monotonic()
         interrupted = False
         for each in skipped:
             self._skip(each)
@@ -117,10 +127,7 @@ class IndexRun:
                 self._sweep(root, plan)
         except KeyboardInterrupt:
             interrupted = True
-        report = self._tally.report(time.monotonic() - started, interrupted)
-        if busy_s is None or self._embedder.busy_s is None:
-            return report
-        return replace(report, device_busy=(self._embedder.busy_s - busy_s) / report.seconds)
+        return self._tally.report(time.monotonic() - started, interrupted)
 
     def _plan(self, root: Root, scope: Path) -> Plan:
         known = self._catalog.known(root.id)
@@ -135,9 +142,9 @@ class IndexRun:
                 continue
             captions = tuple(_manifest_captions(root, found, manifests)) if manifests else ()
             before = known.pop(found.relative, None)
-            task = Task(found, files.companions_key(found, captions), captions, before)
-            if task.is_stale:
-                tasks.append(task)
+            companions = files.companions_key(found, captions)
+            if _is_stale(found, companions, before):
+                tasks.append(Task(found, companions, captions, before))
             elif before is not None and before.item_id is None:
                 self._tally.still_failing += 1
             else:
@@ -177,37 +184,40 @@ class IndexRun:
             self._tally.still_failing += 1
         else:
             self._skip(skipped)
-            self._catalog.record([], [NewFailure(root.id, relative, 0, 0, "", skipped.reason)])
+            self._catalog.writer.record([], [NewFailure(root.id, relative, 0, 0, "", skipped.reason)])
         return relative
 
     def _embed(self, tasks: list[Task]) -> None:
         done = 0
         self._on_progress(Progress(0, len(tasks), len(self._tally.failures)))
-        with ThreadPoolExecutor(self._options.threads, "decode") as pool:
-            for batch in _batches(self._read_ahead(pool, tasks), self._options.batch):
-                self._record(batch)
+        if not tasks:
+            return
+        with self._embedding() as embedder, ThreadPoolExecutor(self._options.threads, "decode") as pool:
+            for batch in _batches(self._read_ahead(embedder, pool, tasks), self._options.batch):
+                self._record(embedder, batch)
+                self._tally.busy_s = embedder.busy_s
                 done += len(batch)
                 self._on_progress(Progress(done, len(tasks), len(self._tally.failures)))
 
-    def _read_ahead(self, pool: ThreadPoolExecutor, tasks: list[Task]) -> Iterator[Read]:
+    def _read_ahead(self, embedder: Embedder, pool: ThreadPoolExecutor, tasks: list[Task]) -> Iterator[Read]:
         """Read tasks in order, at most two batches ahead of whoever takes them."""
         ahead = 2 * self._options.batch
         waiting: list[Future[Read]] = []
         coming = iter(tasks)
         try:
-            waiting = [pool.submit(self._embedder.read, task) for task in islice(coming, ahead)]
+            waiting = [pool.submit(embedder.read, task) for task in islice(coming, ahead)]
             while waiting:
                 yield waiting.pop(0).result()
-                waiting += [pool.submit(self._embedder.read, task) for task in islice(coming, 1)]
+                waiting += [pool.submit(embedder.read, task) for task in islice(coming, 1)]
         finally:
             for future in waiting:
                 future.cancel()
 
-    def _record(self, batch: Sequence[Read]) -> None:
-        items, failures = self._embedder.embed(batch)
-        self._catalog.record(items, failures)
+    def _record(self, embedder: Embedder, batch: Sequence[Read]) -> None:
+        items, failures = embedder.embed(batch)
+        self._catalog.writer.record(items, failures)
         same = [(read.task.known, read.task.file) for read in batch if read.is_same]
-        self._catalog.touch(
+        self._catalog.writer.touch(
             [(known.item_id, file.size_bytes, file.mtime_ns) for known, file in same if known and known.item_id]
         )
         for read in batch:
@@ -219,9 +229,17 @@ class IndexRun:
         self._tally.unchanged += len(same)
 
     def _sweep(self, root: Root, plan: Plan) -> None:
-        self._catalog.forget(plan.gone_items)
-        self._catalog.clear_failures(root.id, plan.gone_failures)
+        if plan.gone_items:
+            self._catalog.writer.forget(plan.gone_items)
+        if plan.gone_failures:
+            self._catalog.writer.clear_failures(root.id, plan.gone_failures)
         self._tally.removed += len(plan.gone_items)
+
+
+def _is_stale(found: File, companions: str, before: Known | None) -> bool:
+    """Whether anything that can be seen without opening a file differs from what is stored of it."""
+    now = found.size_bytes, found.mtime_ns, companions
+    return before is None or now != (before.size_bytes, before.mtime_ns, before.companions)
 
 
 def _manifest_captions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -15,13 +16,22 @@ from mmsearch.index.errors import NotIndexed, UsageError
 from mmsearch.index.items import Failure, Judgement, Root
 from mmsearch.index.lock import index_lock
 from mmsearch.index.reader import Reader
-from mmsearch.retrieval import queries, scopes
+from mmsearch.retrieval import hubs, queries, scopes
 from mmsearch.retrieval.answering import Answers
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.feedback import judging
 from mmsearch.retrieval.feedback.judging import Feedback
-from mmsearch.retrieval.opening import VECTORS_NAME, Model, Towers, bind, choose, default_path, open_catalog
+from mmsearch.retrieval.opening import (
+    VECTORS_NAME,
+    Model,
+    Towers,
+    bind,
+    choose,
+    default_path,
+    open_catalog,
+    opened_embedder,
+)
 from mmsearch.retrieval.paging import Page, PageOptions
 from mmsearch.retrieval.scopes import absolute
 from mmsearch.retrieval.types import Hits, IndexReport, Status
@@ -131,27 +141,20 @@ class Library:
         Ctrl-C ends the run early; what was committed stays. Raises LibraryBusy while another process
         indexes, UsageError for a path that is not there, BadManifest, and ModelMismatch.
         """
-        # The decoders are not imported by a query.
-        from mmsearch.retrieval import hubs
-        from mmsearch.retrieval.embedding import Embedder
-        from mmsearch.retrieval.feeding import feed_for
-        from mmsearch.retrieval.indexing import IndexOptions, IndexRun
+        from mmsearch.retrieval.indexing import IndexOptions, IndexRun  # which a query does not need
 
-        model, catalog = self._model.name, self._catalog.writer
-        place = registry.place(model, self._model.device)
-        options = IndexOptions(tuple(exclude), include_hidden, batch_size, workers, on_gpu=place != "cpu")
+        catalog, model = self._catalog, self._model.name
+        on_gpu = registry.place(model, self._model.device) != "cpu"
+        options = IndexOptions(tuple(exclude), include_hidden, batch_size, workers, on_gpu)
+        embedding = partial(opened_embedder, catalog, self._model, self._towers, max_megapixels, options.decoders)
         with index_lock(self.path):
             wanted = scopes.resolve(catalog, paths)
             bind(catalog, self._model, rebuild)
-            if retry:
-                for root in catalog.roots():
-                    catalog.clear_failures(root.id)
+            for root in catalog.roots() if retry else ():
+                catalog.writer.clear_failures(root.id)
             missing = scopes.take_captions(catalog, captions, wanted)
-            with feed_for(place, registry.find(model), self.encoder, max_megapixels, options.decoders) as feed:
-                embedder = Embedder(catalog, self.encoder, max_megapixels, feed)
-                report = IndexRun(catalog, embedder, options, on_progress, on_skip).run(wanted, missing)
-            hubs.level(catalog, hubs.provide(model, self.path / VECTORS_NAME, self.encoder))
-            catalog.prune_judgements()
+            report = IndexRun(catalog, embedding, options, on_progress, on_skip).run(wanted, missing)
+            hubs.level(catalog, hubs.provide(model, self.path / VECTORS_NAME, lambda: self.encoder))
             self._settle()
         return report
 
@@ -161,14 +164,15 @@ class Library:
 
     def _bank(self) -> NDArray[np.float16] | None:
         """Vectors of captions of all kinds, where the model or the library has them."""
-        from mmsearch.retrieval import hubs
-
         return hubs.find(self._model.name, self.path / VECTORS_NAME)
 
     def _settle(self) -> None:
-        """Write the snapshots, and take off the disk what was removed."""
+        """Write the snapshots, and take off the disk what was removed, and what was said of it."""
+        if self._catalog.has_lost_judgements():
+            self._catalog.writer.prune_judgements()
         self._indexes.save(self._bank)
-        self._catalog.writer.compact()
+        if not self._catalog.is_compact():
+            self._catalog.writer.compact()
 
     def forget(self, paths: Iterable[Path | str]) -> int:
         """Remove files, folders or whole roots from the library and from its disk; returns how many items went.
@@ -178,7 +182,6 @@ class Library:
         """
         with index_lock(self.path):
             removed = sum(scopes.forget(self._catalog.writer, absolute(path)) for path in paths)
-            self._catalog.writer.prune_judgements()
             self._settle()
         return removed
 

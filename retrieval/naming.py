@@ -52,7 +52,9 @@ def kind_of(name: str) -> Kind | None:
     >>> kind_of("IMG_1.JPG"), kind_of("song.mp3"), kind_of("a.zip")
     ('image', 'audio', None)
     """
-    return _KINDS.get(suffix(name))
+    head, dot, tail = name.rpartition(".")  # as suffix does, at half its cost: every file of every run is asked
+    kind = _KINDS.get(dot + tail.lower())
+    return kind if kind and head.strip(".") else None
 
 
 def may_speak(name: str) -> bool:

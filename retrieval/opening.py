@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmsearch.index.errors import LibraryNotFound, ModelMismatch
 from mmsearch.index.reader import Reader
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.encoders.base import Encoder, ModelCard
 from mmsearch.retrieval.scopes import absolute
+
+if TYPE_CHECKING:
+    from mmsearch.retrieval.embedding import Embedder
 
 CATALOG_NAME = "catalog.sqlite"
 VECTORS_NAME = "vectors"
@@ -98,6 +104,19 @@ def bind(catalog: Reader, model: Model, rebuild: bool) -> None:
         catalog.writer.unembed()
     if stored != card.fingerprint:
         catalog.writer.set_meta(model=model.name, fingerprint=card.fingerprint, dim=str(card.dim))
+
+
+@contextmanager
+def opened_embedder(
+    catalog: Reader, model: Model, towers: Towers, max_megapixels: float, workers: int
+) -> Iterator[Embedder]:
+    """What reads files and embeds them, imported and opened until the context ends; workers as feed_for takes them."""
+    from mmsearch.retrieval.embedding import Embedder
+    from mmsearch.retrieval.feeding import feed_for
+
+    place, encoder = registry.place(model.name, model.device), towers.on(model.device)
+    with feed_for(place, registry.find(model.name), encoder, max_megapixels, workers) as feed:
+        yield Embedder(catalog.writer, encoder, max_megapixels, feed)
 
 
 def _known_by(model: str) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from mmsearch.index.errors import NotIndexed, UsageError
 from mmsearch.index.items import ManifestCaption, Root
+from mmsearch.index.reader import Reader
 from mmsearch.retrieval.types import Passage, Skipped
 
-if TYPE_CHECKING:  # a query reads, and has no need of what writes
+if TYPE_CHECKING:  # most runs read, and have no need of what writes
     from mmsearch.index.catalog import Catalog
 
 
@@ -20,7 +21,7 @@ def absolute(path: Path | str) -> Path:
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  # resolve() would follow links
 
 
-def resolve(catalog: Catalog, paths: Iterable[Path | str]) -> list[tuple[Root, Path]]:
+def resolve(catalog: Reader, paths: Iterable[Path | str]) -> list[tuple[Root, Path]]:
     """The root and the absolute path of each wanted path; every root whole if none is named.
 
     A folder that no root covers becomes a root; so does the folder of a single file. A path that was
@@ -31,26 +32,30 @@ def resolve(catalog: Catalog, paths: Iterable[Path | str]) -> list[tuple[Root, P
     if not wanted and not roots:
         raise UsageError("there is nothing to index: name a folder, as in `mmsearch index ./photos`.")
     for path in wanted:
-        if not path.exists() and not any(path.is_relative_to(root.path) for root in roots):
+        if not path.exists() and not _is_covered(path, roots):
             raise UsageError(f"{path} is not there; nothing was indexed.")
     if not wanted:
         return [(root, root.path) for root in roots]
     for path in wanted:
-        catalog.add_root(_root_for(path, roots))
+        if not _is_covered(path, roots):
+            catalog.writer.add_root(_root_for(path))
     # Asked only now: a root that covers earlier ones has taken their place.
     covered = [(_covering(path, catalog.roots()), path) for path in wanted]
     for root, path in covered:
-        catalog.include(root.id, root.relative(path))
+        if root.relative(path) in catalog.excludes(root.id):
+            catalog.writer.include(root.id, root.relative(path))
     return covered
 
 
 def take_captions(
-    catalog: Catalog, caption_files: Sequence[Path | str], scopes: Sequence[tuple[Root, Path]]
+    catalog: Reader, caption_files: Sequence[Path | str], scopes: Sequence[tuple[Root, Path]]
 ) -> list[Skipped]:
     """Keep what caption files say of files under the roots; returns what they say of files that are not there.
 
     The captions of a caption file replace what it said before. Raises BadManifest.
     """
+    if not caption_files:
+        return []
     from mmsearch.retrieval.decode import manifests  # which a query does not need
 
     missing: list[Skipped] = []
@@ -60,7 +65,7 @@ def take_captions(
         captions, absent = manifests.resolve(manifests.read(caption_file), caption_file.parent, folders)
         missing += [Skipped(Path(name), f"not there, though {caption_file.name} captions it") for name in absent]
         for root in roots:
-            catalog.set_captions(root.id, str(caption_file), _captions_below(root, captions))
+            catalog.writer.set_captions(root.id, str(caption_file), _captions_below(root, captions))
     return missing
 
 
@@ -90,9 +95,12 @@ def _captions_below(root: Root, captions: Mapping[Path, tuple[Passage, ...]]) ->
                 yield root.relative(path), ManifestCaption(each.view, each.text, each.start_s, each.end_s)
 
 
-def _root_for(path: Path, roots: Sequence[Root]) -> Path:
-    covered = any(path.is_relative_to(root.path) for root in roots)
-    return path.parent if path.is_file() and not covered else path
+def _root_for(path: Path) -> Path:
+    return path.parent if path.is_file() else path
+
+
+def _is_covered(path: Path, roots: Sequence[Root]) -> bool:
+    return any(path.is_relative_to(root.path) for root in roots)
 
 
 def _covering(path: Path, roots: Sequence[Root]) -> Root:

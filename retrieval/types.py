@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.items import Kind, Root, View
+from mmsearch.index.items import Kind, Known, Root, View
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):  # each run makes as many as there are files
     """A file that the walk found and that may become an item.
 
     relative:   to its root, with forward slashes.
@@ -71,6 +70,38 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A file to look at. companions and captions are what it is captioned by; known is what was stored of it."""
+
+    file: File
+    companions: str
+    captions: tuple[Passage, ...]
+    known: Known | None
+
+    @property
+    def is_new(self) -> bool:
+        return self.known is None or self.known.item_id is None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file that was read: exactly one of decoded and reason is set, or neither if only its time had changed.
+
+    vector: (D,) float16 of the photo where the library holds one for the same bytes.
+    """
+
+    task: Task
+    digest: str = ""
+    decoded: Decoded | None = None
+    vector: NDArray[np.float16] | None = None
+    reason: str = ""
+
+    @property
+    def is_same(self) -> bool:
+        return self.decoded is None and not self.reason
+
+
+@dataclass(frozen=True, slots=True)
 class Preprocess:
     """How a photo becomes the input of an image tower.
 
@@ -100,7 +131,7 @@ class IndexReport:
 
     failures:    what this run passed over, `skipped` of them.
     interrupted: the run was stopped early; what it had done is kept.
-    device_busy: the share of the time in which the GPU computed; None without one.
+    device_busy: the share of the time in which the GPU computed; None without one, and where it had nothing to do.
     """
 
     added: int

@@ -15,13 +15,13 @@ from mmsearch.index.errors import Unreadable
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import Kind, Root, View
 from mmsearch.retrieval import hubs, naming
-from mmsearch.retrieval.embedding import Embedder, Read, Task
+from mmsearch.retrieval.embedding import Embedder
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.evaluation.judged import JudgedItem, JudgedQuery, JudgedSet
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.unchanging import Unchanging
 from mmsearch.retrieval.opening import CATALOG_NAME, VECTORS_NAME
-from mmsearch.retrieval.types import Decoded, File, Passage
+from mmsearch.retrieval.types import Decoded, File, Passage, Read, Task
 
 _ROOT = "files"  # below the library; nothing is there
 _TOLD: tuple[View, ...] = ("caption", "text", "audio_caption")
@@ -54,7 +54,7 @@ def stage(judged: JudgedSet, encoder: Remembering, folder: Path, *, model: str =
         catalog.set_meta(model=model, fingerprint=encoder.card.fingerprint, dim=str(encoder.card.dim))
         root = catalog.add_root(folder / _ROOT)
         _record(catalog, encoder, list(_reads(judged.items, encoder, root)))
-        hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, encoder))
+        hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, lambda: encoder))
         known = catalog.known(root.id)
         ids = np.array([known[item.name].item_id for item in judged.items], np.int64)
         queries = tuple(

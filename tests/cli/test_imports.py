@@ -51,8 +51,9 @@ def indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("indexed")
-def test_a_run_that_finds_nothing_new_loads_no_towers_and_no_search() -> None:
-    assert loaded("onnxruntime,faiss,torch", "index") == ""
+@pytest.mark.parametrize("arguments", [["index"], ["index", "p"]])
+def test_a_run_that_finds_nothing_new_loads_nothing_that_reads_embeds_or_writes(arguments: list[str]) -> None:
+    assert loaded("onnxruntime,faiss,torch,sqlalchemy,asyncio,PIL,tokenizers,multiprocessing", *arguments) == ""
 
 
 @pytest.mark.usefixtures("indexed")

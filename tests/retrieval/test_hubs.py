@@ -96,7 +96,7 @@ def test_the_bundled_model_brings_a_bank_of_unit_rows(tmp_path: Path) -> None:
 def test_a_model_without_a_bank_gets_one_of_our_own_captions(model: Path, tmp_path: Path) -> None:
     assert hubs.find(str(model), tmp_path) is None
     with closing(registry.load(str(model))) as encoder:
-        made = hubs.provide(str(model), tmp_path, encoder)
+        made = hubs.provide(str(model), tmp_path, lambda: encoder)
         np.testing.assert_array_equal(made, encoder.texts(samples.CAPTIONS).astype(np.float16))
     found = hubs.find(str(model), tmp_path)
     assert found is not None
@@ -108,7 +108,7 @@ def test_a_bank_is_kept_for_one_model_at_a_time(model: Path, tmp_path: Path) -> 
     other = make_tiny_model(tmp_path / "other", seed=1)
     for path in (model, other):
         with closing(registry.load(str(path))) as encoder:
-            hubs.provide(str(path), tmp_path / "kept", encoder)
+            hubs.provide(str(path), tmp_path / "kept", lambda: encoder)
     assert len(list((tmp_path / "kept").iterdir())) == 1
     assert hubs.find(str(model), tmp_path / "kept") is None
 

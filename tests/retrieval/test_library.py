@@ -105,6 +105,13 @@ def test_an_unchanged_folder_costs_nothing(library: Library, photos: Path, monke
     assert made == {"images": 0, "texts": 0}
 
 
+def test_a_run_that_finds_nothing_new_writes_nothing(library: Library, photos: Path) -> None:
+    library.index([photos])
+    before = {path: path.stat().st_mtime_ns for path in library.path.rglob("*") if path.is_file()}
+    library.index([photos])
+    assert {path: path.stat().st_mtime_ns for path in library.path.rglob("*") if path.is_file()} == before
+
+
 def test_without_paths_every_root_is_looked_at_again(library: Library, photos: Path, tmp_path: Path) -> None:
     library.index([photos, paint(tmp_path / "more" / "grey.png", "grey").parent])
     paint(photos / "white.png", "white")
