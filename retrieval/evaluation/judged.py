@@ -10,7 +10,8 @@ of another its name. What is stored of each item is the regime:
     named     the photo alone, and names as in mixed; labelled photos, in folders of their labels, are in the way
     labels    labelled photos alone; the query is a label, and every photo of it is right
 
-Clips with their captions lie among the items of each, and some are asked for (the regime `sound`).
+Clips with their captions lie among the items of each, and some are asked for (the regime `sound`). Some photos may have
+a twin: an item that says what the photo's own does, and is as right.
 """
 
 from __future__ import annotations
@@ -85,20 +86,28 @@ def judged_set(
     *,
     rotation: int = 0,
     seed: int = 0,
+    twins: float = 0.0,
 ) -> JudgedSet:
     """The set of one of REGIMES; equal arguments make equal sets.
 
     labelled: what is in the way in the regime `named`.
-
     rotation: which caption of each photo is the query. A photo that has no such caption, or in a regime that stores
               captions no other, is an item that nobody asks for.
+    twins:    share of the photos of which a voice note or a text, an item of its own, says what is stored with the
+              photo, or could be; it is right for the same query.
     """
-    rng = np.random.default_rng([seed, rotation, REGIMES.index(regime)])
+    by_chance = [seed, rotation, REGIMES.index(regime)]
+    rng = np.random.default_rng(by_chance)
     items = [_item(regime, subject, at, rotation, photos, rng) for at, subject in enumerate(photos)]
+    twin_of = _twins(items, photos, rotation, twins, np.random.default_rng([*by_chance, 1]))
     if regime == "noisy":
         items = _swapped(_swapped(items, "caption", rng), "audio_caption", rng)
+    right = {at: frozenset([at]) for at in range(len(items))}
+    for place, at in enumerate(twin_of, len(items)):
+        right[at] |= {place}
+    items += twin_of.values()
     queries = [
-        JudgedQuery(subject.captions[rotation], frozenset([at]), subject.name, regime)
+        JudgedQuery(subject.captions[rotation], right[at], subject.name, regime)
         for at, subject in enumerate(photos)
         if rotation < len(subject.captions) and (regime == "photo" or len(subject.captions) > 1)
     ]
@@ -149,6 +158,22 @@ def _item(
         text=caption if "text" in views else None,
         audio_caption=spoken if "audio_caption" in views else None,
     )
+
+
+def _twins(
+    items: Sequence[JudgedItem], photos: Sequence[Subject], rotation: int, share: float, rng: np.random.Generator
+) -> dict[int, JudgedItem]:
+    """The twins of some items, by the place of the item."""
+    chosen = np.flatnonzero(rng.random(len(items)) < share).tolist()
+    return {at: _twin(items[at], _others(photos[at].captions, rotation)[0], at, rng) for at in chosen}
+
+
+def _twin(item: JudgedItem, caption: str, at: int, rng: np.random.Generator) -> JudgedItem:
+    """A voice note or a text that says what the item does; the caption where that says nothing."""
+    said = item.caption or item.text or item.audio_caption or caption
+    if rng.random() < 0.5:
+        return JudgedItem(f"note_{at:04d}.wav", audio_caption=said)
+    return JudgedItem(f"note_{at:04d}.txt", text=said)
 
 
 def _name(says: str, caption: str, at: int, suffix: str, rng: np.random.Generator) -> str:

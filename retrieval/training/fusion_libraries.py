@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 Value = TypeVar("Value")
 TAKEN_OUT = 1 / 3  # of the queries that calibrate
 CALIBRATES = 0.15  # of the photos and clips
+_APART = 1000  # between the seeds of two draws of a shard; more than there are shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,10 @@ def libraries(recipe: FusionRecipe, material: Material, *, calibrating: bool) ->
     parts = Material(*(_shuffled(each, rng) for each in (material.photos, material.clips, material.labelled)))
     for at, shard in enumerate(recipe.shards):
         if shard.calibrates == calibrating:
-            drawn = Material(*(_some(each, count, at) for each, count in _pools(parts, shard)))
-            yield from _sets(shard, drawn, recipe.seed + at)
+            for draw in range(shard.draws):
+                seed = at + _APART * draw
+                drawn = Material(*(_some(each, count, seed) for each, count in _pools(parts, shard)))
+                yield from _sets(shard, drawn, recipe.seed + seed)
 
 
 def examples(
@@ -123,7 +126,13 @@ def _sets(shard: Shard, material: Material, seed: int) -> Iterator[JudgedSet]:
             made = labelled_set(material.labelled, material.clips, seed=seed)
         else:
             made = judged_set(
-                regime, material.photos, material.clips, material.labelled, rotation=shard.rotation, seed=seed
+                regime,
+                material.photos,
+                material.clips,
+                material.labelled,
+                rotation=shard.rotation,
+                seed=seed,
+                twins=shard.twins,
             )
         if shard.calibrates:
             made = taken_out(made, TAKEN_OUT, seed)

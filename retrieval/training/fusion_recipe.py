@@ -15,7 +15,9 @@ class Shard:
 
     photos, clips: how many.
     rotation:      which caption of each photo is asked.
-    asked:         queries by regime; `labels` stands for a library of labelled photos, `sound` for queries for clips,
+    draws:         how many times photos and clips are drawn, for libraries of their own.
+    twins:         share of the photos of which another item says the same, as in `judged_set`.
+    asked:         queries of each library by regime; `labels` stands for a library of labelled photos, `sound` for queries for clips,
                    asked of each of the libraries.
     calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
                    queries the right items are taken out.
@@ -25,6 +27,8 @@ class Shard:
     clips: int
     rotation: int
     asked: dict[str, int]
+    draws: int = 1
+    twins: float = 0.0
     calibrates: bool = False
 
 

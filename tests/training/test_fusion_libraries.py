@@ -116,6 +116,25 @@ def test_each_library_is_asked_as_often_as_the_recipe_says(recipe: FusionRecipe)
     ]
 
 
+def test_a_shard_is_drawn_as_often_as_the_recipe_says_and_each_time_anew(recipe: FusionRecipe) -> None:
+    one, *rest = recipe.shards
+    material = read_material(recipe.root, recipe.sources)
+    once = list(libraries(recipe, material, calibrating=False))
+    made = list(libraries(replace(recipe, shards=(replace(one, photos=8, draws=3), *rest)), material, calibrating=False))
+    assert [len(each.items) for each in made[::3]] == [14, 14, 14]
+    assert len({frozenset(photos_of([each])) for each in made[::3]}) == 3
+    again = libraries(replace(recipe, shards=(replace(one, draws=2), *rest)), material, calibrating=False)
+    assert list(again)[: len(once)] == once
+
+
+def test_twins_are_in_the_libraries_that_ask_for_them(recipe: FusionRecipe) -> None:
+    one, *rest = recipe.shards
+    with_twins = replace(recipe, shards=(replace(one, twins=1.0), *rest))
+    made = next(iter(libraries(with_twins, read_material(recipe.root, recipe.sources), calibrating=False)))
+    assert len(made.items) == 66  # 30 photos, as many twins, 6 clips
+    assert all(len(query.relevant) == 2 for query in made.queries if query.regime == "photo")
+
+
 def test_some_of_what_calibrates_is_asked_in_vain(recipe: FusionRecipe) -> None:
     made = list(libraries(recipe, read_material(recipe.root, recipe.sources), calibrating=True))
     found = [bool(query.relevant) for each in made for query in each.queries]

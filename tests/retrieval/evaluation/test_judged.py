@@ -159,5 +159,40 @@ def test_a_label_wants_every_photo_of_its_kind() -> None:
     assert made.items[2] == JudgedItem("IMG_0002.jpg", photo=Path("2.jpg"))
 
 
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_twin_says_what_its_photo_does_and_is_as_right(regime: str) -> None:
+    made = judged_set(regime, PHOTOS, CLIPS, rotation=1, twins=0.3)
+    kinds: Counter[bool] = Counter()
+    for at, query in enumerate(made.queries[: len(PHOTOS)]):
+        assert at in query.relevant
+        for twin in (made.items[place] for place in query.relevant - {at}):
+            said = twin.text or twin.audio_caption
+            own = made.items[at].caption or made.items[at].text or made.items[at].audio_caption
+            assert regime == "noisy" or said == own or (own is None and said == f"caption2 photograph{at} abc")
+            assert (twin.text is None) == twin.name.endswith(".wav")
+            kinds[twin.text is None] += 1
+    assert 40 <= kinds.total() <= 80  # 60 of 200, +- 6.5
+    assert 12 <= kinds[True] <= kinds.total() - 12
+
+
+def test_a_photo_without_a_caption_has_its_next_one_for_a_twin() -> None:
+    made = judged_set("photo", ONE_CAPTION, twins=1.0)
+    assert made.items[0].photo == Path("one.jpg")
+    assert (made.items[1].text or made.items[1].audio_caption) == "the only one"
+    assert made.queries[0].relevant == {0, 1}
+
+
+def test_captions_go_astray_after_the_twins_were_made() -> None:
+    twins = judged_set("noisy", PHOTOS, twins=1.0).items[len(PHOTOS) :]
+    assert all(f"photograph{at} " in (twin.text or twin.audio_caption or "") for at, twin in enumerate(twins))
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_twins_leave_all_else_as_it_is(regime: str) -> None:
+    without, having = (judged_set(regime, PHOTOS, twins=share) for share in (0.0, 0.5))
+    assert having.items[: len(PHOTOS)] == without.items
+    assert [query.text for query in having.queries] == [query.text for query in without.queries]
+
+
 def test_nothing_makes_an_empty_set() -> None:
     assert judged_set("mixed", []) == JudgedSet((), ())
