@@ -53,7 +53,7 @@ class Asked:
 
     def whole(self) -> None:
         """From the next query's vector to ten hits."""
-        search(self.catalog, self.indexes, self.card, shipped(), [self.queries.pop()], Page())
+        search(self.catalog, self.indexes, self.card, shipped(), calibration.shipped(), [self.queries.pop()], Page())
 
     def views(self) -> None:
         """Only the search of its views."""

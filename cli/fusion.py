@@ -122,7 +122,8 @@ def summary(done: Trial) -> str:
     before, after, difference, low, high = (f"{100 * value:z.1f}" for value in values)
     gain = f"held-out nDCG@10 {before} -> {after} %, difference {difference} [{low}, {high}]"
     if done.name is not None:
-        return f"{gain}: {done.name} answers from now on"
+        sure = "" if done.is_calibrated else "; too few were judged to calibrate it, so the shipped calibration stays"
+        return f"{gain}: {done.name} answers from now on{sure}"
     return f"{gain}: {-100 * done.comparison.low:z.1f} short of surely better, so nothing was changed"
 
 
@@ -138,6 +139,7 @@ def trial_record(done: Trial) -> Record:
         "low": found.low,
         "high": found.high,
         "p_value": found.p_value,
+        "is_calibrated": done.is_calibrated,
         "left_out": done.left_out,
         "seconds": done.seconds,
     }

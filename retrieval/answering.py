@@ -61,7 +61,7 @@ class Answers:
         """The hits of each query."""
         from mmsearch.retrieval.searching import search
 
-        return search(self._catalog, self.indexes, self._model.card, self.heads.current(), vectors, page)
+        return search(self._catalog, self.indexes, self._model.card, *self.heads.current(), vectors, page)
 
     def close(self) -> None:
         """Give back memory and files; what is asked for later is opened again."""

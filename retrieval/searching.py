@@ -15,6 +15,7 @@ from mmsearch.retrieval import ranking
 from mmsearch.retrieval.candidates import Candidates, gather
 from mmsearch.retrieval.encoders.base import ModelCard
 from mmsearch.retrieval.fusion import calibration, explaining
+from mmsearch.retrieval.fusion.calibration import Calibration
 from mmsearch.retrieval.fusion.explaining import SharedWords
 from mmsearch.retrieval.fusion.heads import shipped
 from mmsearch.retrieval.fusion.heads.base import Head
@@ -35,7 +36,13 @@ def make_ready(indexes: Indexes) -> None:
 
 
 def search(
-    catalog: Reader, indexes: Indexes, card: ModelCard, head: Head, queries: Sequence[QueryVector], page: Page
+    catalog: Reader,
+    indexes: Indexes,
+    card: ModelCard,
+    head: Head,
+    sure: Calibration,
+    queries: Sequence[QueryVector],
+    page: Page,
 ) -> list[Hits]:
     """The hits of each query, by that head if of words. A query's answer does not depend on the others beside it."""
     if not queries:
@@ -43,15 +50,14 @@ def search(
     targets = np.stack([query.vector for query in queries])
     gathered = gather(catalog, indexes, targets, [query.words for query in queries], page.depth, page.items)
     return [
-        _answer(catalog, card, head, query, candidates, page)
+        _answer(catalog, card, _ranked(card, head, sure, query, candidates, page.rerank), query, candidates, page)
         for query, candidates in zip(queries, gathered, strict=True)
     ]
 
 
 def _answer(
-    catalog: Reader, card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, page: Page
+    catalog: Reader, card: ModelCard, ranked: Ranked, query: QueryVector, candidates: Candidates, page: Page
 ) -> Hits:
-    ranked = _ranked(card, head, query, candidates, page.rerank)
     best = _page_of(ranked, candidates, page)
     shown = candidates.rows[best, ranked.views[best]].tolist()
     rows = catalog.describe(shown)
@@ -66,12 +72,14 @@ def _answer(
     return Hits(hits, ranked.fits)
 
 
-def _ranked(card: ModelCard, head: Head, query: QueryVector, candidates: Candidates, rerank: bool) -> Ranked:
+def _ranked(
+    card: ModelCard, head: Head, sure: Calibration, query: QueryVector, candidates: Candidates, rerank: bool
+) -> Ranked:
     if not rerank:
         return ranking.by_cosine(candidates)
     if query.modality == "image" or not query.words:
         return ranking.by_relevance(card, query, candidates)
-    return ranking.by_fusion(card, head, calibration.shipped(), query, candidates)
+    return ranking.by_fusion(card, head, sure, query, candidates)
 
 
 def _page_of(ranked: Ranked, candidates: Candidates, page: Page) -> NDArray[np.int64]:

@@ -83,7 +83,7 @@ class UserFusion:
     ) -> Figures:
         """How well the head in use answers. One that was trained on these very queries is flattered."""
         examples, _ = self._judged(captions, 0, on_step)
-        return _figures(self.in_use, examples, head_scores(self._heads.current(), examples))
+        return _figures(self.in_use, examples, head_scores(self._heads.current().head, examples))
 
     def compare(
         self, captions: Path | str | None = None, *, on_step: OnStep = lambda step, done, total: None

@@ -6,9 +6,12 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from mmsearch.index.errors import HeadInvalid, UsageError
 from mmsearch.index.reader import Reader
+from mmsearch.retrieval.fusion import calibration
+from mmsearch.retrieval.fusion.calibration import Calibration
 from mmsearch.retrieval.fusion.heads import load, shipped
 from mmsearch.retrieval.fusion.heads.base import Head
 
@@ -16,6 +19,23 @@ DEFAULT = "default"  # what the shipped head is called
 _IN_USE = "fusion"  # the note of the catalogue that names the head in use
 _SUFFIX = ".npz"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Line(NamedTuple):
+    """The log odds of a hit are slope · those that the shipped calibration gives + shift; slope > 0."""
+
+    slope: float
+    shift: float
+
+
+AS_SHIPPED = Line(1.0, 0.0)
+
+
+class Fusion(NamedTuple):
+    """What orders the answers, and what says how sure they are."""
+
+    head: Head
+    sure: Calibration
 
 
 class Heads:
@@ -29,7 +49,7 @@ class Heads:
         self._catalog = catalog
         self._folder = folder
         self._fingerprint = fingerprint
-        self._kept: tuple[tuple[str, int], Head] | None = None
+        self._kept: tuple[tuple[str, int], Fusion] | None = None
 
     def names(self) -> list[str]:
         """All heads by name, the shipped one first."""
@@ -59,23 +79,24 @@ class Heads:
             except HeadInvalid as error:
                 warnings.warn(f"{str(error).rstrip('.')}.", RuntimeWarning, stacklevel=2)
 
-    def current(self) -> Head:
+    def current(self) -> Fusion:
         """The head in use; the shipped one, with a RuntimeWarning, where that one cannot be used."""
         name = self.in_use()
         if name == DEFAULT:
-            return shipped()
+            return Fusion(shipped(), calibration.shipped())
         stamp = name, self._stamp(name)
         if self._kept is None or self._kept[0] != stamp:
             self._kept = stamp, self._load_or_shipped(name)
         return self._kept[1]
 
-    def add(self, name: str, head: Head) -> None:
-        """Keep a head under a name, in place of what was there."""
+    def add(self, name: str, head: Head, line: Line = AS_SHIPPED) -> None:
+        """Keep a head and how sure its answers are under a name, in place of what was there."""
         self._folder.mkdir(exist_ok=True)
         beside = self._file(name).with_suffix(".part")
         head.save(beside)
         beside.replace(self._file(name))
-        self._catalog.writer.set_meta(**{_trained_with(name): self._fingerprint})
+        slope, shift = map(repr, line)
+        self._catalog.writer.set_meta(**{_trained_with(name): self._fingerprint, _calibrated(name): f"{slope} {shift}"})
 
     def use(self, name: str) -> None:
         """Let the head of that name answer from now on. Raises as load does."""
@@ -100,16 +121,20 @@ class Heads:
         if name not in self.names():
             raise UsageError(f"there is no fusion head {name!r}; there are {', '.join(self.names())}.")
 
-    def _load_or_shipped(self, name: str) -> Head:
+    def _load_or_shipped(self, name: str) -> Fusion:
         try:
-            return self.load(name)
+            return Fusion(self.load(name), calibration.shipped().along(*self._line(name)))
         except (HeadInvalid, UsageError) as error:
             warnings.warn(
                 f"{str(error).rstrip('.')}. The shipped one answers; `mmsearch fusion use default` keeps it so.",
                 RuntimeWarning,
                 stacklevel=3,
             )
-            return shipped()
+            return Fusion(shipped(), calibration.shipped())
+
+    def _line(self, name: str) -> Line:
+        noted = self._catalog.meta(_calibrated(name))
+        return Line(*map(float, noted.split())) if noted else AS_SHIPPED
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
@@ -124,3 +149,7 @@ class Heads:
 
 def _trained_with(name: str) -> str:
     return f"fusion:{name}"
+
+
+def _calibrated(name: str) -> str:
+    return f"fusion:{name}:line"

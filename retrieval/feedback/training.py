@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from mmsearch.index.errors import MissingExtra
 from mmsearch.retrieval.evaluation.examples import choose, head_scores, ranked
-from mmsearch.retrieval.feedback.heads import DEFAULT, Heads
+from mmsearch.retrieval.feedback.calibrating import Told, line, told
+from mmsearch.retrieval.feedback.heads import AS_SHIPPED, DEFAULT, Heads
+from mmsearch.retrieval.fusion import calibration
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.options import Options
@@ -43,6 +45,7 @@ class Trial:
     queries:       how many it was judged and trained by.
     before, after: nDCG@10 of the shipped head and of heads that had not seen the query, in [0, 1].
     comparison:    after - before, by photo or query.
+    is_calibrated: whether its own held-out answers say how sure it is; else the shipped calibration does.
     left_out:      what was not learned from, a sentence each.
     """
 
@@ -51,6 +54,7 @@ class Trial:
     before: float
     after: float
     comparison: Comparison
+    is_calibrated: bool
     left_out: tuple[str, ...]
     seconds: float
 
@@ -75,25 +79,29 @@ def train(
     """Train a head from the shipped one, and let it answer under a name if it is surely better.
 
     Each query is judged by a head that was trained without it and without any other of its group (cross-validation in
-    PARTS). Better is an nDCG@10 that is higher with 95 % confidence; the head that is kept then learns from all.
+    PARTS). Better is an nDCG@10 that is higher with 95 % confidence; the head that is kept then learns from all. How
+    sure its answers are is calibrated on the same held-out queries, where they are enough.
     """
     started = time.monotonic()
     shipped = heads.load(DEFAULT)
     learn = partial(fit, type(shipped), options=replace(OPTIONS, seed=seed), start=shipped)
     part_of = _parts(examples, seed)
     before, after = ndcg(examples, head_scores(shipped, examples)), np.zeros(len(examples))
+    answers: list[Told] = []
     for part in range(PARTS):
         on_step("learning", part, PARTS + 1)
         held_out = choose(examples, part_of == part)
         learned = learn(choose(examples, part_of != part))
         after[part_of == part] = ndcg(held_out, head_scores(learned, held_out))
+        answers.append(told(learned, calibration.shipped(), held_out))
     comparison = compare(before, after, examples.group.tolist())
     on_step("learning", PARTS, PARTS + 1)
+    drawn = line(answers)
     if comparison.is_better:
-        heads.add(name, learn(examples))
+        heads.add(name, learn(examples), drawn or AS_SHIPPED)
         heads.use(name)
     made = name if comparison.is_better else None
-    figures = float(before.mean()), float(after.mean()), comparison
+    figures = float(before.mean()), float(after.mean()), comparison, drawn is not None
     return Trial(made, len(examples), *figures, tuple(left_out), time.monotonic() - started)
 
 

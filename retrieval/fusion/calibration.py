@@ -9,7 +9,7 @@ words do. A line with a slope above 0 never reorders.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -82,6 +82,11 @@ class Calibration:
         known = self.standardised(values)
         slope = max(float(known @ self.slope), LEAST_SLOPE)
         return Sureness(slope, float(known @ self.hit) - slope * best, _chance(float(known @ self.fits)))
+
+    def along(self, slope: float, shift: float) -> Calibration:
+        """The same, with slope · its log odds of a hit + shift; slope > 0."""
+        constant = np.append(np.zeros(len(self.mean)), shift)
+        return replace(self, hit=slope * self.hit + constant, slope=slope * self.slope)
 
     def standardised(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Features (…, F) as deviations from those of training, cut off, with the constant 1 at the end: (…, F + 1)."""

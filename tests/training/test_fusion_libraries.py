@@ -120,7 +120,9 @@ def test_a_shard_is_drawn_as_often_as_the_recipe_says_and_each_time_anew(recipe:
     one, *rest = recipe.shards
     material = read_material(recipe.root, recipe.sources)
     once = list(libraries(recipe, material, calibrating=False))
-    made = list(libraries(replace(recipe, shards=(replace(one, photos=8, draws=3), *rest)), material, calibrating=False))
+    made = list(
+        libraries(replace(recipe, shards=(replace(one, photos=8, draws=3), *rest)), material, calibrating=False)
+    )
     assert [len(each.items) for each in made[::3]] == [14, 14, 14]
     assert len({frozenset(photos_of([each])) for each in made[::3]}) == 3
     again = libraries(replace(recipe, shards=(replace(one, draws=2), *rest)), material, calibrating=False)

@@ -9,7 +9,8 @@ import pytest
 
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.errors import HeadInvalid, UsageError
-from mmsearch.retrieval.feedback.heads import Heads
+from mmsearch.retrieval.feedback.heads import Heads, Line
+from mmsearch.retrieval.fusion import calibration
 from mmsearch.retrieval.fusion.heads.weighted import Weighted
 
 
@@ -32,12 +33,12 @@ def trained(bias: float) -> Weighted:
 
 
 def bias(heads: Heads) -> float:
-    return float(heads.current().parameters["bias"][0])
+    return float(heads.current().head.parameters["bias"][0])
 
 
 def test_a_new_library_answers_with_the_shipped_head(heads: Heads) -> None:
     assert (heads.names(), heads.in_use()) == (["default"], "default")
-    assert heads.current() is heads.load("default")
+    assert heads.current().head is heads.load("default")
 
 
 def test_a_head_answers_from_when_it_is_chosen(heads: Heads, catalog: Catalog, tmp_path: Path) -> None:
@@ -48,7 +49,26 @@ def test_a_head_answers_from_when_it_is_chosen(heads: Heads, catalog: Catalog, t
     assert heads.in_use() == "mine"
     assert bias(heads) == bias(other_process) == 0.25
     heads.use("default")
-    assert other_process.current() is heads.load("default")
+    assert other_process.current().head is heads.load("default")
+
+
+def test_a_head_says_how_sure_it_is_by_its_own_line(heads: Heads) -> None:
+    heads.add("mine", trained(0.25), Line(2.0, -0.5))
+    heads.add("plain", trained(0.25))
+    shipped = calibration.shipped().of_features(calibration.shipped().mean, best=1.0)
+    scores = np.array([1.0, 0.5])
+    for name, expected in (("mine", 2 * shipped.log_odds(scores) - 0.5), ("plain", shipped.log_odds(scores))):
+        heads.use(name)
+        sure = heads.current().sure.of_features(calibration.shipped().mean, best=1.0)
+        np.testing.assert_allclose(sure.log_odds(scores), expected)
+        assert sure.fits == shipped.fits
+
+
+def test_a_head_that_is_trained_again_forgets_its_line(heads: Heads) -> None:
+    heads.add("mine", trained(0.25), Line(2.0, -0.5))
+    heads.add("mine", trained(0.5))
+    heads.use("mine")
+    np.testing.assert_array_equal(heads.current().sure.hit, calibration.shipped().hit)
 
 
 def test_a_head_is_read_once_until_it_is_trained_again(heads: Heads) -> None:
@@ -83,8 +103,8 @@ def test_a_damaged_head_leaves_the_answers_to_the_shipped_one(heads: Heads, tmp_
         rf"^the fusion head {re.escape(str(file))} cannot be used: it cannot be read \(.*\)\. The shipped one answers;"
     )
     with pytest.warns(RuntimeWarning, match=expected):
-        assert heads.current() is heads.load("default")
-    assert heads.current() is heads.load("default")  # which is said once
+        assert heads.current().head is heads.load("default")
+    assert heads.current().head is heads.load("default")  # which is said once
     with pytest.raises(HeadInvalid):
         heads.use("mine")
 
@@ -98,7 +118,7 @@ def test_a_head_that_was_deleted_leaves_the_answers_to_the_shipped_one(heads: He
         r"`mmsearch fusion use default` keeps it so\.$"
     )
     with pytest.warns(RuntimeWarning, match=expected):
-        assert heads.current() is heads.load("default")
+        assert heads.current().head is heads.load("default")
 
 
 def test_a_head_of_another_model_leaves_the_answers_to_the_shipped_one(
@@ -108,7 +128,7 @@ def test_a_head_of_another_model_leaves_the_answers_to_the_shipped_one(
     heads.use("mine")
     rebuilt = Heads(catalog, tmp_path / "fusion", "model 2")
     with pytest.warns(RuntimeWarning, match=r"mine\.npz cannot be used: it was trained with another model than the"):
-        assert rebuilt.current() is rebuilt.load("default")
+        assert rebuilt.current().head is rebuilt.load("default")
     assert bias(heads) == 1  # with its own model it answers again
 
 

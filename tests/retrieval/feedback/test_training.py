@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,11 @@ from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import VIEWS
 from mmsearch.retrieval.evaluation.examples import head_scores
 from mmsearch.retrieval.feedback import heads as home
-from mmsearch.retrieval.feedback.heads import Heads
+from mmsearch.retrieval.feedback import training
+from mmsearch.retrieval.feedback.calibrating import Told
+from mmsearch.retrieval.feedback.heads import Heads, Line
 from mmsearch.retrieval.feedback.training import PARTS, Trial, ndcg, train, with_unseen
+from mmsearch.retrieval.fusion import calibration
 from mmsearch.retrieval.fusion.examples import Examples
 from mmsearch.retrieval.fusion.heads.base import Head
 from mmsearch.retrieval.fusion.heads.weighted import Weighted
@@ -89,7 +92,26 @@ def test_a_head_that_is_surely_better_answers_from_now_on(heads: Heads) -> None:
     assert done.before < 0.9
     assert done.comparison.difference == pytest.approx(1 - done.before)
     assert heads.in_use() == "mine"
-    assert ndcg(examples(60), head_scores(heads.current(), examples(60))).mean() == 1
+    assert ndcg(examples(60), head_scores(heads.current().head, examples(60))).mean() == 1
+
+
+def test_few_judgements_leave_the_shipped_calibration(heads: Heads) -> None:
+    assert not trial(heads, Fitter(10.0), count=49).is_calibrated
+    np.testing.assert_array_equal(heads.current().sure.hit, calibration.shipped().hit)
+
+
+def test_enough_judgements_calibrate_the_head_on_what_it_had_not_seen(heads: Heads) -> None:
+    told: list[Sequence[Told]] = []
+
+    def line(parts: Sequence[Told]) -> Line:
+        told.append(parts)
+        return Line(2.0, 1.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "line", line)
+        assert trial(heads, Fitter(10.0)).is_calibrated
+    assert [len(part.right) for part in told[0]] == [72] * PARTS  # six candidates of twelve queries
+    np.testing.assert_array_equal(heads.current().sure.slope, 2 * calibration.shipped().slope)
 
 
 @pytest.mark.parametrize("weight", [0.0, -10.0])
