@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from mmsearch.index import faiss_gpu
 from mmsearch.index.faiss_gpu import FaissScan
 from mmsearch.index.faiss_module import faiss
+from mmsearch.index.gpu_faults import first_line
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import widen
 from mmsearch.index.torch_exact import TorchScan
-from mmsearch.index.vectors import UNPROVEN, Named, Neighbours, Vectors, best_of
+from mmsearch.index.vectors import UNPROVEN, Named, Vectors, best_of
 
 Form = Literal["torch", "flat", "ivfpq", "cagra", "host"]
 
@@ -38,8 +40,9 @@ def choose(rows: int, dim: int, free_bytes: int, can: Collection[Form]) -> Form:
     Exactly as long as that is quick and fits; then by a graph, then by coarse codes, whose answers are nearly those.
     """
     room = _USABLE * free_bytes
-    exact: Form = "flat" if "flat" in can else "torch"
     exact_bytes = 2 * rows * dim
+    # FAISS holds a flat index twice while it grows, and it grows with every chunk.
+    exact: Form = "flat" if "flat" in can and 2 * exact_bytes <= room else "torch"
     if exact_bytes <= min(room, _SCANNED_BYTES):
         return exact
     if "cagra" in can and 2 * exact_bytes + rows * _GRAPH_BYTES <= room:
@@ -61,7 +64,8 @@ class DeviceStore(RowStore):
 
     The copy is made at the first search. What is added later is searched exactly beside it, what is removed is passed
     over, until a quarter has changed and the next search makes another. Answers are those of RowStore, save where
-    `choose` holds the vectors coarsely. Where the device has no room, RowStore itself searches, after a warning.
+    `choose` holds the vectors coarsely. Where FAISS fails torch searches, and where the device has no room or is lost
+    RowStore itself, each after a warning.
     """
 
     device: ClassVar[str] = "cpu"
@@ -69,26 +73,27 @@ class DeviceStore(RowStore):
     _base: FaissScan | None = None
     _fresh: TorchScan | None = None
     _has_room: bool = True
+    _by_faiss: bool = False  # whether the copy is held by FAISS, or was to be
+    _faiss_fails: bool = False
 
     def add(self, ids: NDArray[np.int64], vectors: Vectors) -> None:
         """Add vectors (N, D) under ids (N,) that are not stored yet. Raises DimensionMismatch."""
         super().add(ids, vectors)
         if self._fresh is not None:
-            fresh = self._fresh
-            self._attempt(lambda: fresh.add(ids, vectors))
+            self._attempt(partial(self._fresh.add, ids, vectors))
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
         super().remove(ids)
         for scan in self._scans():
-            scan.remove(ids)
+            self._attempt(partial(scan.remove, ids))
 
     def prepare(self, questions: Callable[[], Vectors]) -> None:
         """Make what the CPU searches many rows by: nothing, since the device does."""
 
     def plan(self) -> str:
         """By what a search goes, and why."""
-        return f"{self.device} (asked for)"
+        return f"{self.device} (asked for)" if self._has_room else f"{super().plan()}, since {self.device} failed"
 
     def close(self) -> None:
         """Give back the device's memory; the next search takes it again."""
@@ -102,16 +107,10 @@ class DeviceStore(RowStore):
             return None
         if self._is_worn():
             self.close()
-        if self._fresh is None and self._has_room:
-            self._attempt(self._fill)
-        found: list[Neighbours | None] = [None]
-        if self._fresh is not None:
-            self._attempt(lambda: found.append(self._found(queries, count, allowed)))
-        if found[-1] is None:
-            return super()._nearest(queries, count, allowed)
-        errors = [scan.error for scan in self._scans()]
-        error = UNPROVEN if UNPROVEN in errors else max(errors)
-        return Named.of(found[-1], np.float32(error), count)
+        found: list[Named | None] = []
+        while self._has_room and not found:
+            self._attempt(lambda: found.append(self._named(queries, count, allowed)))
+        return (found[0] if found else None) or super()._nearest(queries, count, allowed)
 
     def _scans(self) -> list[FaissScan | TorchScan]:
         return [scan for scan in (self._base, self._fresh) if scan is not None]
@@ -124,10 +123,12 @@ class DeviceStore(RowStore):
 
     def _fill(self) -> None:
         """Copy what is stored to the device."""
-        form = choose(len(self), self.dim, free_bytes(self.device), self._can())
+        can = () if self._faiss_fails else self._can()
+        form = choose(len(self), self.dim, free_bytes(self.device), can)
         if form == "host":
             raise MemoryError(f"{len(self)} vectors of {self.dim} dimensions do not fit")
         fresh = TorchScan(self.dim, self.device)
+        self._by_faiss = form != "torch"
         if form == "torch":
             for ids, vectors in self._chunks():
                 fresh.add(ids, vectors)
@@ -158,24 +159,32 @@ class DeviceStore(RowStore):
                 part = kept[start : start + _CHUNK]
                 yield segment.ids[part], widen(segment.vectors[part])
 
-    def _found(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Neighbours | None:
-        """What the copy on the device finds; None where it cannot find so many."""
+    def _named(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Named | None:
+        """What the copy on the device finds, which is made if need be; None where it cannot find so many."""
+        if self._fresh is None:
+            self._fill()
         found = [scan.nearest(queries, count, allowed) for scan in self._scans()]
-        if any(each is None for each in found):
-            return None
         there = [each for each in found if each is not None]
-        return best_of(there, max(each.ids.shape[1] for each in there))
+        if len(there) < len(found):
+            return None
+        errors = [scan.error for scan in self._scans()]
+        error = UNPROVEN if UNPROVEN in errors else max(errors)
+        return Named.of(best_of(there, max(each.ids.shape[1] for each in there)), np.float32(error), count)
 
-    def _attempt(self, work: Callable[[], Any]) -> None:
-        """Do what takes device memory; where there is not enough, search without the device from now on."""
+    def _attempt(self, work: Callable[[], object]) -> None:
+        """Do what the device may fail at."""
         try:
             work()
         except (MemoryError, RuntimeError) as error:  # what torch and FAISS raise is a RuntimeError
-            self.close()
-            self._has_room = False
-            warnings.warn(
-                f"searching {len(self)} vectors on the CPU, not on {self.device}: {error}", RuntimeWarning, stacklevel=2
-            )
+            self._step_down(error)
+
+    def _step_down(self, error: BaseException) -> None:
+        """Search by torch from now on where FAISS failed, else by the CPU."""
+        self.close()
+        self._has_room, self._faiss_fails = self._by_faiss, True
+        how = f"by torch, not by FAISS, on {self.device}" if self._by_faiss else f"on the CPU, not on {self.device}"
+        self._by_faiss = False
+        warnings.warn(f"searching {len(self)} vectors {how}: {first_line(error)}", RuntimeWarning, stacklevel=2)
 
 
 def free_bytes(device: str) -> int:

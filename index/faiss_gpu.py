@@ -21,8 +21,10 @@ from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, UNPROVEN, Neighbou
 Form = Literal["flat", "ivfpq", "cagra"]
 Chunks = Callable[[], Iterator[NDArray[np.float32]]]
 
-# FAISS returns no more than this from a GPU.
+# FAISS returns no more than this from a GPU, and looks into no more lists. Beyond its own number a graph is searched by
+# kernels that are slow, or miss rows.
 MOST = 2048
+_MOST: dict[Form, int] = {"flat": MOST, "ivfpq": MOST, "cagra": 1024}
 
 # A flat index rounds queries to float16: at most this for both of two scores of unit vectors together.
 _HALF_ROUNDING = 1e-3
@@ -45,7 +47,7 @@ class FaissScan:
         self._ids = ids
         self._index = index
         self._alive = np.ones(len(ids), np.bool_)
-        self._overfetch = _OVERFETCH[form]
+        self._overfetch, self._most = _OVERFETCH[form], _MOST[form]
         self.error = _HALF_ROUNDING if form == "flat" else UNPROVEN
 
     def __len__(self) -> int:
@@ -68,11 +70,11 @@ class FaissScan:
         """
         let_in = self._alive if allowed is None else self._alive & np.isin(self._ids, allowed)
         there = int(let_in.sum())
-        wanted, limit = min(count, there), min(MOST, len(self._ids))
+        wanted, limit = min(count, there), min(self._most, len(self._ids))
         if not wanted:
             return _padded(len(queries), count)
         looked_up = max(count, self._overfetch * count * len(self._ids) // there)
-        if wanted > limit or looked_up > 4 * MOST:
+        if wanted > limit or looked_up > 4 * self._most:
             return None
         while True:
             looked_up = min(looked_up, limit)
@@ -92,7 +94,8 @@ class FaissScan:
     ) -> Neighbours:
         """What FAISS finds for each query, less what is not let in, cut or padded to width."""
         scores, places = self._index.search(np.ascontiguousarray(queries), looked_up)
-        stays = (places >= 0) & let_in[places]
+        is_place = (places >= 0) & (places < len(let_in))  # a graph names others where it found no more
+        stays = is_place & let_in[np.where(is_place, places, 0)]
         # False sorts before True: what stays comes first, in the order in which it was found.
         order = np.argsort(~stays, axis=1, kind="stable")[:, :width]
         stays = np.take_along_axis(stays, order, 1)
@@ -106,7 +109,7 @@ def forms(faiss: Any) -> tuple[Form, ...]:
     """The indexes that this FAISS can hold on a GPU; none without GPU support."""
     if not hasattr(faiss, "StandardGpuResources") or not hasattr(faiss, "GpuIndexFlatIP"):
         return ()
-    return ("flat", "ivfpq", "cagra") if "CUVS" in faiss.get_compile_options() else ("flat", "ivfpq")
+    return ("flat", "ivfpq", "cagra") if hasattr(faiss, "GpuIndexCagra") else ("flat", "ivfpq")
 
 
 def build(faiss: Any, form: Form, gpu: int, dim: int, rows: int, chunks: Chunks) -> Any:
@@ -154,7 +157,9 @@ def _cagra(faiss: Any, resources: Any, gpu: int, dim: int, rows: int, chunks: Ch
     config = faiss.GpuIndexCagraConfig()
     config.device, config.graph_degree, config.intermediate_graph_degree = gpu, 64, 128
     config.build_algo = faiss.graph_build_algo_NN_DESCENT
-    index = faiss.GpuIndexCagra(resources, dim, faiss.METRIC_INNER_PRODUCT, config)
+    # Of unit vectors the nearest are those of the greatest cosine. A search by inner products of float16 vectors may
+    # never end: FAISS's own test of it is switched off for that.
+    index = faiss.GpuIndexCagra(resources, dim, faiss.METRIC_L2, config)
     vectors = np.empty((rows, dim), np.float16)
     start = 0
     for part in chunks():
@@ -173,11 +178,11 @@ class CagraSearch:
         self._vectors = vectors  # the graph refers to them
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Scores and places (Q, k), best first, -1 where there are no more."""
+        """Cosines of unit vectors and places (Q, k), best first, -1 where there are no more."""
         parameters = self._faiss.SearchParametersCagra()
         parameters.itopk_size = max(64, 32 * -(-3 * k // 64))  # a multiple of 32, half as many again as k
-        found = self._index.search(queries, k, params=parameters, numeric_type=self._faiss.Float16)
-        return found[0], found[1]
+        squares, places = self._index.search(queries, k, params=parameters, numeric_type=self._faiss.Float16)
+        return 1 - squares / 2, places
 
 
 def try_kernel(faiss: Any, gpu: int) -> str | None:

@@ -7,11 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmsearch.index.gpu_faults import empty_cache
 from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Neighbours
 
 # The products of a block with a block of queries take less than a gigabyte.
 _BLOCK_ROWS = 1 << 20
 _BLOCK_QUERIES = 64
+
+# From torch 2.8 on.
+_MULTIPLIES_INTO_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
 
 
 class TorchScan:
@@ -66,7 +70,7 @@ class TorchScan:
         """Give back the device's memory; nothing is held any more."""
         self._blocks.clear()
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+            empty_cache()
 
     def _best(self, queries: Tensor, count: int, only: Tensor | None) -> tuple[Tensor, Tensor]:
         """Ids and scores (Q, count), padded."""
@@ -76,6 +80,8 @@ class TorchScan:
             if only is not None:
                 let_in = torch.isin(held, only)
                 held, vectors = held[let_in], vectors[let_in]
+            if not len(held):
+                continue
             near = products(queries, vectors).topk(min(count, len(held)), dim=1)
             scores, order = torch.cat([scores, near.values], dim=1).topk(count, dim=1)
             ids = torch.cat([ids, held[near.indices]], dim=1).gather(1, order)
@@ -91,7 +97,7 @@ def products(queries: Tensor, vectors: Tensor) -> Tensor:
     A GPU reads the vectors as they are, so each query becomes a sum of two float16 ones: no digit that a float16
     vector could answer to is lost, and reading the vectors costs more than the second product.
     """
-    if vectors.device.type != "cuda":
+    if vectors.device.type != "cuda" or not _MULTIPLIES_INTO_FLOAT32:
         return queries @ vectors.float().T
     high = queries.half()
     low = (queries - high.float()).half()

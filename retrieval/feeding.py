@@ -38,7 +38,6 @@ _SLOTS = 2
 # Not `-m`: what is pickled must be of the module by its name.
 _WORKER = "from mmsearch.retrieval.decode.worker import main; main()"
 
-_SHARED = Path("/dev/shm")
 _PATIENCE_S = 5.0
 
 
@@ -224,9 +223,9 @@ class WorkerFeed:
 
 
 def _shared_file(size: int) -> Any:
-    """An open file of that size without a name, in memory where the system has such a folder."""
-    in_memory = _SHARED.is_dir() and os.access(_SHARED, os.W_OK)
-    file = tempfile.TemporaryFile(dir=_SHARED if in_memory else None)  # noqa: SIM115 - closed by who asked
+    """An open file of that size without a name; in memory, and not in /dev/shm, which is small in many containers."""
+    has_memory = hasattr(os, "memfd_create")
+    file: Any = open(os.memfd_create("mmsearch"), "r+b") if has_memory else tempfile.TemporaryFile()  # noqa: PTH123, SIM115
     file.truncate(size)
     return file
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from mmsearch.index.gpu_faults import faults_named, fitting
 from mmsearch.retrieval.decode.photos import corner
 from mmsearch.retrieval.decode.worker import Picture, Want
 from mmsearch.retrieval.types import Preprocess
@@ -43,10 +45,20 @@ class TorchFinisher:
         return self._device.type == "cuda"
 
     def adopt(self, memory: NDArray[np.uint8]) -> None:
-        """Pin the memory in which all slots lie, so that the GPU copies from it by itself."""
-        if self._on_gpu:
-            _check(_cuda.cudart().cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
-            self._memory = memory
+        """Pin the memory in which all slots lie, so that the GPU copies from it by itself; where that is refused the
+        CPU copies, after a warning."""
+        if not self._on_gpu:
+            return
+        with torch.cuda.device(self._device), faults_named(str(self._device)):
+            code = _cuda.cudart().cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)
+            if not int(code):
+                self._memory = memory
+                return
+            with suppress(RuntimeError):  # the next kernel is blamed for what was refused
+                torch.zeros(1, device=self._device)
+        warnings.warn(
+            f"the memory of the workers is not pinned (CUDA error {int(code)}): copies are slower", stacklevel=2
+        )
 
     def want(self) -> Want:
         """What workers shall put into the slot for the next photo."""
@@ -58,29 +70,32 @@ class TorchFinisher:
         ValueError where a JPEG cannot be decoded there.
         """
         given = torch.from_numpy(slot[: int(np.prod(picture.shape))])
-        with torch.inference_mode(), self._beside():
-            pixels = self._decoded(given, picture) if len(picture.shape) == 1 else self._copied(given, picture)
-            if picture.size is not None:
-                pixels = scaled(pixels, picture.size, self._preprocess)
+        is_whole = len(picture.shape) == 1
+        with torch.inference_mode(), faults_named(str(self._device)), self._beside():
+            pixels = self._decoded(given, picture) if is_whole else self._copied(given.view(picture.shape), picture)
             if self._on_gpu:
                 torch.cuda.current_stream().synchronize()
         if self._trial:
-            self._trial.count("jpeg" if len(picture.shape) == 1 else "pixels")
+            self._trial.count("jpeg" if is_whole else "pixels")
         return pixels
 
     def stack(self, pixels: Sequence[Tensor]) -> Tensor:
-        """The inputs of several photos, (N, S, S, 3), on the device."""
-        with torch.inference_mode():
-            stacked = torch.stack(list(pixels))
-        if self._on_gpu:
-            for each in pixels:  # their memory belongs to other streams, which must not reuse it too early
-                each.record_stream(torch.cuda.current_stream(self._device))
+        """The inputs of several photos, (N, S, S, 3), on the device; on the CPU where its memory does not hold them."""
+        with torch.inference_mode(), faults_named(str(self._device)):
+            stacked = fitting(
+                lambda: torch.stack([each.to(self._device) for each in pixels]),
+                lambda: torch.stack([each.cpu() for each in pixels]),
+            )
+            for each in pixels:
+                if each.is_cuda:  # its memory belongs to another stream, which must not reuse it too early
+                    each.record_stream(torch.cuda.current_stream(self._device))
         return stacked
 
     def close(self) -> None:
         """Unpin the memory."""
         if self._memory is not None:
-            _cuda.cudart().cudaHostUnregister(self._memory.ctypes.data)
+            with suppress(RuntimeError), torch.cuda.device(self._device):  # a card that is lost pins nothing
+                _cuda.cudart().cudaHostUnregister(self._memory.ctypes.data)
             self._memory = None
 
     def _beside(self) -> AbstractContextManager[Any]:
@@ -92,19 +107,27 @@ class TorchFinisher:
         return torch.cuda.stream(self._threads.stream)
 
     def _copied(self, given: Tensor, picture: Picture) -> Tensor:
+        """The input made of pixels (H, W, 3) in a slot; on the CPU where the device's memory does not hold them."""
         # Never the slot itself, which on the CPU it would be.
-        return given.view(picture.shape).to(self._device, non_blocking=True, copy=True)
+        return fitting(
+            lambda: self._cut(given.to(self._device, non_blocking=True, copy=True), picture.size),
+            lambda: self._cut(given.clone(), picture.size),
+        )
 
     def _decoded(self, given: Tensor, picture: Picture) -> Tensor:
-        from torchvision.io import ImageReadMode, decode_jpeg
-
+        """The input made of a JPEG in a slot."""
         try:
+            from torchvision.io import ImageReadMode, decode_jpeg
+
             planes = decode_jpeg(given, mode=ImageReadMode.RGB, device=self._device)  # (3, H, W)
-        except RuntimeError as error:
+            return self._cut(turned(planes.permute(1, 2, 0), picture.orientation), picture.size)
+        except (ImportError, OSError, RuntimeError) as error:  # of a torchvision without it, or a photo too large
             if self._trial:
                 self._trial.fail()
             raise ValueError(f"the GPU cannot decode it: {error}") from error
-        return turned(planes.permute(1, 2, 0), picture.orientation)
+
+    def _cut(self, pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
+        return pixels if size is None else scaled(pixels, size, self._preprocess)
 
 
 class Trial:
@@ -175,9 +198,3 @@ def turned(pixels: Tensor, orientation: int) -> Tensor:
         pixels = pixels.transpose(0, 1)
     mirrored = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(orientation, ())
     return pixels.flip(mirrored) if mirrored else pixels
-
-
-def _check(code: object) -> None:
-    """RuntimeError unless a call of the CUDA runtime went well."""
-    if int(getattr(code, "value", code)):  # type: ignore[call-overload]
-        raise RuntimeError(f"CUDA cannot pin the memory of the workers: {code}")

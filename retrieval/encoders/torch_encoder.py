@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmsearch.index.errors import ModelInvalid
+from mmsearch.index.gpu_faults import empty_cache
 from mmsearch.retrieval.encoders import model_directory
 from mmsearch.retrieval.encoders.adapter import adapted
 from mmsearch.retrieval.encoders.batches import embed_images, embed_texts
@@ -70,7 +71,7 @@ class TorchEncoder:
         """Give back the device memory; the encoder cannot be used any more. Closing twice is allowed."""
         self._towers = ()
         self._text = self._image = _closed
-        torch.cuda.empty_cache()
+        empty_cache()
 
 
 def _closed(batch: object) -> NDArray[np.float32]:

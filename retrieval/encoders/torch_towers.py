@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmsearch.index.errors import DeviceUnavailable, UsageError
+from mmsearch.index.gpu_faults import faults_named, first_line, fitting
 
 Batch = NDArray[Any] | Tensor
 Rows = NDArray[np.float32]
@@ -30,13 +32,17 @@ FIRST_BATCH = 512
 _WORTH_IT = 0.97
 _TIMINGS = 5
 
+# torch captures one graph at a time in a process.
+_capturing = Lock()
+
 # How many rows fitted last, so that a second encoder of the same model does not run out of memory to learn it again.
 _fitted: dict[tuple[str, ...], int] = {}
 
 
 def way() -> Way:
     """How towers run on a GPU, by MMSEARCH_TOWERS: `auto` (the default) measures once whether a CUDA graph is
-    quicker than launching kernels one by one; `eager`, `graph` and `compile` (minutes, at the first batch) say it."""
+    quicker than launching kernels one by one; `eager`, `graph` and `compile` (half a minute, at the first batch of each
+    run, which is why `auto` leaves it out) say it."""
     chosen = os.environ.get("MMSEARCH_TOWERS") or "auto"
     if chosen not in ("auto", "eager", "graph", "compile"):
         raise UsageError(f"MMSEARCH_TOWERS is {chosen!r}; there are auto, eager, graph and compile")
@@ -62,22 +68,24 @@ class Halving:
         start = 0
         while start < len(batch):
             part = batch[start : start + self.size]
-            try:
-                rows.append(self._tower(part))
+            made = self._made(part)
+            if made is None:
+                self._halve(len(part))
+            else:
+                rows.append(made)
                 start += len(part)
-            except torch.OutOfMemoryError as error:
-                self._halve(len(part), error)
         return np.concatenate(rows)
 
-    def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
+    def _made(self, part: Batch) -> Rows | None:
+        """The rows of a part, None where the memory does not hold it."""
+        return fitting(lambda: self._tower(part), lambda: None)
+
+    def _halve(self, tried: int) -> None:
         if tried == 1:
-            raise DeviceUnavailable(
-                device=self._device, reason="its memory does not hold the model and one input"
-            ) from error
+            raise DeviceUnavailable(device=self._device, reason="its memory does not hold the model and one input")
         self.size = tried // 2
         if self._name:
             _fitted[self._name] = self.size
-        torch.cuda.empty_cache()
 
 
 class Tower:
@@ -100,15 +108,25 @@ class Tower:
         return self._device.type == "cuda"
 
     def __call__(self, batch: Batch) -> Rows:
-        """The rows (B, D) float32 of a batch; on a GPU torch.OutOfMemoryError where it does not fit."""
-        with self._lock, torch.inference_mode(), self._current():
-            inputs = self._taken(batch)
-            run = self._run(inputs)
-            with Stopwatch(self._device) as watch:
-                rows = run(inputs)
-            found = np.array(rows.float().cpu().numpy())  # waits for the device
-            self.busy_s += watch.seconds()
-            return found
+        """The rows (B, D) float32 of a batch; on a GPU torch.OutOfMemoryError where it does not fit.
+
+        DeviceUnavailable where the GPU is lost.
+        """
+        with self._lock, torch.inference_mode(), faults_named(str(self._device)), self._current():
+            try:
+                return self._rows(batch)
+            except RuntimeError:
+                self._runs.clear()  # the memory of a graph may be what is missing
+                raise
+
+    def _rows(self, batch: Batch) -> Rows:
+        inputs = self._taken(batch)
+        run = self._run(inputs)
+        with Stopwatch(self._device) as watch:
+            rows = run(inputs)
+        found = np.array(rows.float().cpu().numpy())  # waits for the device
+        self.busy_s += watch.seconds()
+        return found
 
     def _current(self) -> AbstractContextManager[Any]:
         return torch.cuda.device(self._device) if self._on_gpu else nullcontext()
@@ -135,7 +153,7 @@ class Tower:
 def chosen(wanted: Way, module: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
     """The module, or its graph, or its compiled form; `auto` is the graph where that is quicker for these inputs."""
     if wanted == "compile":
-        return cast(Callable[[Tensor], Tensor], torch.compile(module, mode="max-autotune-no-cudagraphs"))
+        return compiled(module, inputs)
     if wanted == "eager":
         return module
     try:
@@ -145,6 +163,17 @@ def chosen(wanted: Way, module: nn.Module, inputs: Tensor) -> Callable[[Tensor],
     if wanted == "graph":
         return graph
     return quickest({"eager": module, "graph": graph}, inputs)
+
+
+def compiled(module: nn.Module, inputs: Tensor) -> Callable[[Tensor], Tensor]:
+    """The module's compiled form; after a warning the module, where there is no compiler for it."""
+    run = cast(Callable[[Tensor], Tensor], torch.compile(module))
+    try:
+        run(inputs)
+    except RuntimeError as error:  # those of the compiler are, too
+        warnings.warn(f"the towers cannot be compiled, and run as they are: {first_line(error)}", stacklevel=2)
+        return module
+    return run
 
 
 def quickest(ways: Mapping[str, Callable[[Tensor], Tensor]], inputs: Tensor) -> Callable[[Tensor], Tensor]:
@@ -199,13 +228,15 @@ class Graphed:
     def __init__(self, module: nn.Module, inputs: Tensor) -> None:
         self._inputs = inputs.clone()
         beside = _cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        beside.wait_stream(_cuda.current_stream())
+        with _cuda.stream(beside):
             for _ in range(3):  # libraries choose their kernels in the first runs, which may not be recorded
                 module(self._inputs)
-        torch.cuda.current_stream().wait_stream(beside)
+        _cuda.current_stream().wait_stream(beside)
         self._graph = _cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # On a stream of this device: torch's own belongs to the device of the first graph. Other threads, which copy
+        # and scale meanwhile, would otherwise be refused what a capture must not do.
+        with _capturing, _cuda.graph(self._graph, stream=beside, capture_error_mode="thread_local"):
             self._rows: Tensor = module(self._inputs)
 
     def __call__(self, inputs: Tensor) -> Tensor:

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-METRIC_INNER_PRODUCT, Float16, graph_build_algo_NN_DESCENT = 0, 1, 2  # noqa: N816 - as FAISS calls it
+METRIC_INNER_PRODUCT, METRIC_L2, Float16, graph_build_algo_NN_DESCENT = 0, 1, 1, 2  # noqa: N816 - as FAISS calls it
+NO_PLACE = 2**32 - 1
 built: list[str] = []
-
-
-def get_compile_options() -> str:
-    return "OPTIMIZE CUVS GPU"
 
 
 StandardGpuResources = GpuIndexFlatConfig = GpuIndexIVFPQConfig = GpuIndexCagraConfig = SimpleNamespace
@@ -32,7 +29,9 @@ class _Index:
     def add(self, vectors: NDArray[np.float32]) -> None:
         self.vectors = np.concatenate([self.vectors, vectors.astype(np.float16)])
 
-    def search(self, queries: NDArray[np.float32], k: int, **_: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(
+        self, queries: NDArray[np.float32], k: int, params: Any = None, numeric_type: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         assert k <= 2048, "FAISS refuses more on a GPU"
         scores = queries.astype(np.float16).astype(np.float32) @ self.vectors.astype(np.float32).T
         # Among ties the greater place comes first, which no caller may rely on.
@@ -60,7 +59,17 @@ class GpuIndexIVFPQ(_Index):
 class GpuIndexCagra(_Index):
     def __init__(self, resources: Any, dim: int, metric: int, config: Any) -> None:
         super().__init__(dim, config)
+        assert metric == METRIC_L2, "FAISS may hang on inner products of float16 vectors"
 
     def train(self, vectors: NDArray[Any], numeric_type: int = 0) -> None:
         assert numeric_type == Float16
         self.vectors = vectors
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, params: Any = None, numeric_type: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        assert numeric_type == Float16
+        assert params.itopk_size >= k
+        scores, places = super().search(queries, k)
+        places[places < 0] = NO_PLACE
+        return 2 - 2 * scores, places

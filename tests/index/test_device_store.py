@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,7 @@ def assert_alike(store: DeviceStore, oracle: ExactStore, k: int, allowed: NDArra
         (30_000_000, 80 * GB, (), "torch"),
         (30_000_000, 30 * GB, ALL, "ivfpq"),
         (30_000_000, 30 * GB, (), "host"),
+        (10_000_000, 20 * GB, ALL, "torch"),  # FAISS would hold it twice while it grows
         (1_000_000_000, 80 * GB, ALL, "host"),
         (10, 0, ALL, "host"),
     ],
@@ -152,20 +154,63 @@ def test_the_file_is_that_of_the_cpu(store_class: type[DeviceStore], tmp_path: P
     assert_alike(store_class.load(tmp_path, on_cpu.save(tmp_path, "there")), oracle, 4)
 
 
-@every_device
-def test_memory_that_runs_out_leaves_the_search_to_the_cpu(
-    store_class: type[DeviceStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def full(*_: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nSee the documentation")
 
-    store, oracle = both(store_class, 20)
+
+def test_memory_that_runs_out_leaves_the_search_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, oracle = both(TorchStore, 20)
     monkeypatch.setattr(TorchScan, "nearest", full)
-    with pytest.warns(RuntimeWarning, match="searching 20 vectors on the CPU, not on cpu: CUDA out of memory"):
-        store.search(unit(1), 3)
+    with pytest.warns(RuntimeWarning) as said:
+        assert_alike(store, oracle, 3)
     monkeypatch.undo()
+    assert [str(each.message) for each in said] == [
+        "searching 20 vectors on the CPU, not on cpu: CUDA out of memory. Tried to allocate 2 GiB"
+    ]
     assert_alike(store, oracle, 3)
     assert store._fresh is None
+    assert store.plan() == "scan (20 rows are few), since cpu failed"
+
+
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_a_change_that_the_device_cannot_follow_leaves_the_search_to_the_cpu(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, oracle = both(TorchStore, 20)
+    assert_alike(store, oracle, 3)
+    monkeypatch.setattr(TorchScan, change, full)
+    for each in (oracle, store):
+        with pytest.warns(RuntimeWarning, match="on the CPU, not on cpu") if each is store else nullcontext():
+            each.add(np.array([1]), unit(1, seed=5)) if change == "add" else each.remove(np.array([3]))
+    assert_alike(store, oracle, 3)
+
+
+@pytest.mark.parametrize("failing", ["train", "search"])
+def test_where_faiss_fails_torch_searches_on_the_device(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Error in faiss::gpu: no kernel")
+
+    monkeypatch.setattr(device_store, "choose", lambda rows, dim, free, can: "cagra" if can else "torch")
+    monkeypatch.setattr(fake_faiss.GpuIndexCagra, failing, broken)
+    store, oracle = both(FlatStore, 30)
+    with pytest.warns(RuntimeWarning) as said:
+        assert_alike(store, oracle, 3)
+    assert [str(each.message) for each in said] == [
+        "searching 30 vectors by torch, not by FAISS, on cpu: Error in faiss::gpu: no kernel"
+    ]
+    assert_alike(store, oracle, 3)  # said once
+    assert store._base is None
+    assert store._fresh is not None
+    assert len(store._fresh) == 30
+
+
+def test_where_torch_fails_after_faiss_the_cpu_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, oracle = both(FlatStore, 30)
+    monkeypatch.setattr(fake_faiss.GpuIndexFlatIP, "search", full)
+    monkeypatch.setattr(TorchScan, "nearest", full)
+    with pytest.warns(RuntimeWarning) as said:
+        assert_alike(store, oracle, 3)
+    assert ["by torch" in str(each.message) for each in said] == [True, False]
 
 
 def test_vectors_that_do_not_fit_are_searched_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +270,28 @@ def test_blocks_are_split_and_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(ids) for ids, _ in scan._blocks] == [4, 4, 2]
 
 
+def test_a_block_of_which_nothing_is_allowed_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[int] = []
+    monkeypatch.setattr(
+        torch_exact,
+        "products",
+        lambda queries, vectors: (scored.append(len(vectors)), products(queries, vectors))[1],  # type: ignore[func-returns-value]
+    )
+    scan = TorchScan(DIM, "cpu", block_rows=4)
+    scan.add(np.arange(12), unit(12))
+    found = scan.nearest(unit(1), 3, np.array([5, 6]))
+    assert scored == [2]
+    assert sorted(found.ids[0].tolist()) == [-1, 5, 6]
+
+
+def test_a_torch_without_products_of_two_types_widens_the_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.from_numpy(unit(4)).half()
+    monkeypatch.setattr(torch_exact, "_MULTIPLIES_INTO_FLOAT32", False)
+    on_gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), float=vectors.float)
+    queries = torch.from_numpy(unit(2, seed=1))
+    torch.testing.assert_close(products(queries, on_gpu), queries @ vectors.float().T)  # type: ignore[arg-type]
+
+
 def test_products_of_a_gpu_lose_no_digit_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
     def mm(left: Any, right: Any, out_dtype: Any) -> Any:
         assert (left.dtype, right.dtype, out_dtype) == (torch.float16, torch.float16, torch.float32)
@@ -256,6 +323,7 @@ def test_a_faiss_without_gpu_support_holds_nothing() -> None:
 
     assert faiss_gpu.forms(faiss) == ()
     assert faiss_gpu.forms(fake_faiss) == ALL
+    assert faiss_gpu.forms(SimpleNamespace(StandardGpuResources=1, GpuIndexFlatIP=1)) == ("flat", "ivfpq")
     fault = faiss_gpu.try_kernel(faiss, 0)
     assert fault == "this FAISS has no GPU support; pip install --force-reinstall --no-deps faiss-gpu-cuvs"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,8 @@ from tests.models import make_tiny_model
 torch = pytest.importorskip("torch")
 
 from mmsearch import Library  # noqa: E402
+from mmsearch.index.errors import DeviceUnavailable  # noqa: E402
+from mmsearch.index.gpu_faults import faults_named  # noqa: E402
 from mmsearch.retrieval import feeding, torch_feeding  # noqa: E402
 from mmsearch.retrieval.decode import photos  # noqa: E402
 from mmsearch.retrieval.decode.worker import Picture  # noqa: E402
@@ -108,6 +111,101 @@ def test_a_decoder_that_fails_is_not_tried_again(monkeypatch: pytest.MonkeyPatch
     assert finisher.want() == "pixels"
 
 
+def test_a_torchvision_without_a_decoder_leaves_jpegs_to_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torchvision.io", SimpleNamespace())
+    trial = Trial(turn=1)
+    for _ in range(2):
+        trial.count("pixels")
+    finisher = TorchFinisher("cpu", Preprocess(4), trial)
+    assert finisher.want() == "jpeg"
+    with pytest.raises(ValueError, match="the GPU cannot decode it: cannot import name"):
+        finisher.finish(np.zeros(9, np.uint8), Picture((9,), (4, 4)))
+    assert finisher.want() == "pixels"
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, of: Any, name: str) -> list[str]:
+    """Let the first call find too little memory."""
+    calls: list[str] = []
+    real = getattr(of, name)
+
+    def first_fails(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*given, **named)
+
+    monkeypatch.setattr(of, name, first_fails)
+    return calls
+
+
+def test_a_photo_that_the_gpu_cannot_hold_is_scaled_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = short_of_memory(monkeypatch, torch_feeding, "scaled")
+    found = TorchFinisher("cpu", Preprocess(4)).finish(np.full(300, 7, np.uint8), Picture((10, 10, 3), (4, 4)))
+    assert len(calls) == 2
+    assert bool((found == 7).all())
+
+
+def test_photos_that_do_not_fit_together_wait_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = short_of_memory(monkeypatch, torch, "stack")
+    stacked = TorchFinisher("cpu", Preprocess(4)).stack([torch.zeros(4, 4, 3), torch.ones(4, 4, 3)])
+    assert len(calls) == 2
+    assert stacked.shape == (2, 4, 4, 3)
+
+
+class FakeCuda:
+    """torch.cuda as far as memory is pinned."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.registered: list[tuple[int, int, int]] = []
+        self.unregistered: list[int] = []
+
+    def cudart(self) -> Any:
+        return self
+
+    def cudaHostRegister(self, *given: int) -> int:  # noqa: N802 - as CUDA calls it
+        self.registered.append(given)  # type: ignore[arg-type]
+        return self.code
+
+    def cudaHostUnregister(self, address: int) -> int:  # noqa: N802
+        self.unregistered.append(address)
+        return 0
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The devices that were current while CUDA was asked for something."""
+    devices: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: (devices.append(device), nullcontext())[1])  # type: ignore[func-returns-value]
+    return devices
+
+
+def test_the_memory_of_the_workers_is_pinned_for_the_device_and_unpinned_once(
+    guarded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, memory = FakeCuda(0), np.zeros(64, np.uint8)
+    monkeypatch.setattr(torch_feeding, "_cuda", cuda)
+    finisher = TorchFinisher("cuda:1", Preprocess(4))
+    finisher.adopt(memory)
+    finisher.close()
+    finisher.close()
+    assert cuda.registered == [(memory.ctypes.data, 64, 0)]
+    assert cuda.unregistered == [memory.ctypes.data]
+    assert guarded == [torch.device("cuda:1")] * 2
+
+
+def test_memory_that_cannot_be_pinned_is_copied_by_the_cpu(guarded: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(2)
+    monkeypatch.setattr(torch_feeding, "_cuda", cuda)
+    finisher = TorchFinisher("cuda:0", Preprocess(4))
+    with pytest.warns(
+        UserWarning, match=r"the memory of the workers is not pinned \(CUDA error 2\): copies are slower"
+    ):
+        finisher.adopt(np.zeros(64, np.uint8))
+    finisher.close()
+    assert cuda.unregistered == []
+
+
 def test_a_decoded_jpeg_becomes_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture((60, 40))
     planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -129,6 +227,16 @@ class OnTensors(OnnxEncoder):
         assert isinstance(pixels, torch.Tensor)
         self.busy_s += 1e-3
         return super().images(pixels.numpy())
+
+
+class Lost(OnTensors):
+    """An encoder whose card is lost at the second batch."""
+
+    def images(self, pixels: Any) -> NDArray[np.float32]:
+        if self.busy_s:
+            with faults_named("cuda:0"):
+                raise RuntimeError("CUDA error: unspecified launch failure")
+        return super().images(pixels)
 
 
 @pytest.fixture
@@ -158,3 +266,17 @@ def test_a_library_is_indexed_through_workers(on_gpu: None, tmp_path: Path, monk
         assert report.device_busy is not None
         assert 0 < report.device_busy < 1
         assert made[0]._workers == []  # ended
+
+
+def test_a_card_that_is_lost_ends_the_run_and_what_was_committed_stays(
+    on_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda name, device: Lost(registry.find(name), 1))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for at in range(5):
+        Image.new("RGB", (300, 200), (at, 0, 0)).save(folder / f"{at}.png")
+    with Library.open(tmp_path / "lib", model=str(make_tiny_model(tmp_path / "tiny"))) as library:
+        with pytest.raises(DeviceUnavailable, match="CUDA error: unspecified launch failure; what was done is kept"):
+            library.index([folder], workers=1, batch_size=2)
+        assert library.status().items == {"image": 2}

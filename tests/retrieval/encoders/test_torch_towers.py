@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,58 @@ def test_the_batch_is_halved_until_it_fits_and_stays_so() -> None:
     assert tower.tried == [10, 5, 2, 2, 2, 2, 2]
     halving(batch)
     assert tower.tried[7:] == [2] * 5
+
+
+@pytest.mark.parametrize(
+    "said", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"]
+)
+def test_memory_that_a_library_lacks_is_memory_too(said: str) -> None:
+    def tower(batch: NDArray[Any]) -> NDArray[np.float32]:
+        if len(batch) > 2:
+            raise RuntimeError(said)
+        return batch.astype(np.float32)
+
+    halving = Halving(tower, 16, "cuda:0")
+    assert halving(np.zeros((5, 2))).shape == (5, 2)
+    assert halving.size == 2
+
+
+def test_what_did_not_fit_is_let_go_before_less_is_tried() -> None:
+    import weakref
+
+    held: list[Any] = []
+
+    def tower(batch: NDArray[Any]) -> NDArray[np.float32]:
+        assert all(each() is None for each in held)
+        activations = Doubled()
+        held.append(weakref.ref(activations))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError
+        return batch.astype(np.float32)
+
+    Halving(tower, 8, "cuda:0")(np.zeros((4, 2)))
+    assert len(held) == 6
+
+
+def test_another_error_is_the_caller_s() -> None:
+    def tower(batch: NDArray[Any]) -> NDArray[np.float32]:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        Halving(tower, 8, "cuda:0")(np.zeros((4, 2)))
+
+
+def test_a_lost_card_is_said_to_be_one() -> None:
+    class Lost(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+        def forward(self, x: Any) -> Any:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later.")
+
+    with pytest.raises(DeviceUnavailable) as lost:
+        Tower(Lost(), "cpu")(np.zeros((1, 1)))
+    assert str(lost.value) == (
+        "the device cpu cannot be used: CUDA error: unspecified launch failure; what was done is kept. "
+        "`mmsearch doctor` says what is there."
+    )
 
 
 def test_one_row_that_does_not_fit_is_an_error() -> None:
@@ -132,6 +186,76 @@ def test_a_module_that_cannot_be_captured_runs_as_it_is(monkeypatch: pytest.Monk
     module = Doubled()
     for wanted in ("auto", "graph", "eager"):
         assert chosen(wanted, module, torch.ones(2, 2)) is module
+
+
+def test_towers_that_cannot_be_compiled_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def uncompiled(*_: Any) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(torch, "compile", lambda module: uncompiled)
+    module = Doubled()
+    with pytest.warns(
+        UserWarning, match="the towers cannot be compiled, and run as they are: Failed to find C compiler$"
+    ):
+        assert chosen("compile", module, torch.ones(2, 2)) is module
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    assert chosen("compile", module, torch.ones(2, 2)) is module
+
+
+class FakeCuda:
+    """torch.cuda as far as a graph needs it: what is recorded is run again on replay."""
+
+    def __init__(self) -> None:
+        self.recording: list[Any] = []
+        self.streams: list[Any] = []
+        self.captures: list[tuple[Any, str]] = []
+
+    def Stream(self) -> Any:  # noqa: N802 - as torch calls it
+        self.streams.append(SimpleNamespace(wait_stream=lambda other: None))
+        return self.streams[-1]
+
+    def current_stream(self) -> Any:
+        return SimpleNamespace(wait_stream=lambda other: None)
+
+    def stream(self, stream: Any) -> Any:
+        return nullcontext()
+
+    def CUDAGraph(self) -> Any:  # noqa: N802
+        return SimpleNamespace(replay=lambda: [again() for again in self.recording])
+
+    def graph(self, graph: Any, stream: Any, capture_error_mode: str) -> Any:
+        self.captures.append((stream, capture_error_mode))
+        return nullcontext()
+
+
+def test_a_graph_is_captured_on_a_stream_of_its_own_device_and_disturbs_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda()
+    monkeypatch.setattr(torch_towers, "_cuda", cuda)
+
+    class Recorded(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
+        def forward(self, x: Any) -> Any:
+            rows = 2 * x
+            cuda.recording.append(lambda: rows.copy_(2 * x))
+            return rows
+
+    graph = torch_towers.Graphed(Recorded(), torch.ones(2, 2))
+    assert cuda.captures == [(cuda.streams[0], "thread_local")]
+    torch.testing.assert_close(graph(torch.full((2, 2), 3.0)), torch.full((2, 2), 6.0))
+
+
+def test_a_graph_is_let_go_when_memory_runs_out() -> None:
+    tower = Tower(Doubled(), "cpu")
+    tower._graphed = 2
+
+    def full(inputs: Any) -> Any:
+        raise torch.OutOfMemoryError
+
+    tower._runs[(2, 2)] = full
+    with pytest.raises(torch.OutOfMemoryError):
+        tower(np.ones((2, 2)))
+    assert tower._runs == {}
 
 
 def test_only_full_batches_are_tried_as_a_graph_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
