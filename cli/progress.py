@@ -82,11 +82,12 @@ def finish(report: IndexReport, *, as_json: bool) -> None:
 
 
 def summary(report: IndexReport) -> str:
-    """What a run did, in one line."""
+    """What a run did, in one line; with a GPU also how much of the time that computed."""
+    busy = "" if report.device_busy is None else f", GPU {report.device_busy:.0%} busy"
     return (
         f"{report.added} added, {report.changed} changed, {report.removed} removed, "
         f"{report.unchanged} unchanged, {report.skipped} skipped "
-        f"in {report.seconds:.1f} s ({report.items_per_second:.1f} items/s)"
+        f"in {report.seconds:.1f} s ({report.items_per_second:.1f} items/s{busy})"
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mmsearch.index.errors import DeviceUnavailable, UsageError
+from mmsearch.index.gpu_faults import first_line
 
 # How a device is named: what `choose` takes.
 DEVICE = r"auto|cpu|cuda|cuda:\d+(,cuda:\d+)*"
@@ -35,7 +38,7 @@ class Finding(NamedTuple):
 def choose(device: str) -> str:
     """Where to compute for auto, cpu, cuda, cuda:N or several of the last: `cpu`, `cuda:N` or `cuda:0,cuda:1`.
 
-    cuda is every GPU that torch can use; auto is that where there is one, else the CPU.
+    cuda is every GPU on which torch can run a kernel; auto is that where there is one, else the CPU.
 
     DeviceUnavailable where a wanted GPU is not there, UsageError for anything else.
     """
@@ -44,15 +47,16 @@ def choose(device: str) -> str:
     if not re.fullmatch(DEVICE, device):
         raise UsageError(f"there is no device {device!r}; there are auto, cpu, cuda, cuda:N and cuda:N,cuda:M")
     if device in ("auto", "cuda"):
-        if not (fault := _fault(0)):
-            return ",".join(f"cuda:{index}" for index in range(_count()))
+        if usable := [index for index in range(_count()) if not _fault(index)]:
+            return _named(usable)
         if device == "auto":
             return "cpu"
-        raise DeviceUnavailable(device=device, reason=fault)
-    for each in device.split(","):
-        if fault := _fault(int(each.removeprefix("cuda:"))):
-            raise DeviceUnavailable(device=each, reason=fault)
-    return ",".join(dict.fromkeys(device.split(",")))
+        raise DeviceUnavailable(device=device, reason=str(_fault(0)))
+    numbers = [int(each.removeprefix("cuda:")) for each in device.split(",")]
+    for number in numbers:
+        if fault := _fault(number):
+            raise DeviceUnavailable(device=_named([number]), reason=fault)
+    return _named(numbers)
 
 
 def diagnose() -> list[Finding]:
@@ -62,22 +66,51 @@ def diagnose() -> list[Finding]:
     return [*needed, *optional, _tried("faiss", _search), _tried("cpu", _embed), *_gpus()]
 
 
+def _named(numbers: list[int]) -> str:
+    return ",".join(f"cuda:{number}" for number in dict.fromkeys(numbers))
+
+
 def _fault(index: int) -> str | None:
-    """Why there is no GPU of that index, None where there is. torch is not imported to find no driver."""
+    """Why the GPU of that index cannot be used, None where it can."""
+    if fault := _absence():
+        return fault
+    if index >= _count():
+        return f"the GPUs here are numbered 0 to {_count() - 1}"
+    try:
+        _works(index)
+    except RuntimeError as error:
+        return first_line(error)
+    return None
+
+
+def _absence() -> str | None:
+    """Why there is no GPU at all, None where there is. torch is not imported to find no driver."""
     if find_spec("torch") is None:
         return "torch is not installed; pip install 'mmsearch[gpu]'"
     if not (any(file.exists() for file in _DRIVER_FILES) or shutil.which("nvidia-smi")):
         return "no NVIDIA driver is loaded"
     import torch
 
-    if not torch.cuda.is_available():
-        return "torch finds no GPU that it can use"
-    if index >= _count():
-        return f"the GPUs here are numbered 0 to {_count() - 1}"
-    return None
+    with warnings.catch_warnings(record=True) as said:  # a driver that is too old, say
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA"
+    return f"torch finds no GPU that it can use{''.join(f' ({first_line(each.message)})' for each in said[-1:])}"
+
+
+@cache
+def _works(index: int) -> bool:
+    """True, found out once; what torch raises where its kernels do not run on that GPU, found out anew each time."""
+    _multiply(index)
+    return True
 
 
 def _count() -> int:
+    """How many GPUs there are, usable or not."""
+    if _absence():
+        return 0
     import torch
 
     return int(torch.cuda.device_count())
@@ -124,8 +157,7 @@ def _embed() -> str:
 
 def _gpus() -> list[Finding]:
     """The driver, each GPU and its FAISS, and where `auto` computes."""
-    fault = _fault(0)
-    if fault:
+    if fault := _absence():
         return [Finding("cuda", "missing", fault), Finding("auto", "ok", f"everything runs on the CPU: {fault}")]
     each = [finding for index in range(_count()) for finding in (_card(index), _card_search(index))]
     return [Finding("driver", "ok", _driver()), *each, Finding("auto", "ok", _used())]
@@ -159,18 +191,32 @@ def _multiply(index: int) -> str:
 
 def _card_search(index: int) -> Finding:
     """Whether FAISS searches on a GPU; a FAISS that was built without that is missing, one that fails there broken."""
-    import faiss
-
     from mmsearch.index import faiss_gpu
 
-    what, forms = f"faiss on cuda:{index}", faiss_gpu.forms(faiss)
+    what = f"faiss on cuda:{index}"
+    try:
+        import faiss
+
+        forms = faiss_gpu.forms(faiss)
+    except Exception as error:  # as of a package: whatever it raises is what the person wants to know
+        return Finding(what, "broken", f"{type(error).__name__}: {error}")
     if fault := faiss_gpu.fault(index):
         return Finding(what, "broken" if forms else "missing", f"{fault}; torch searches there instead")
-    return Finding(what, "ok", f"found 64 of 64 vectors as NumPy does; can hold them as {', '.join(forms)}")
+    found = f"{_faiss_name(faiss.__version__)} found 64 of 64 vectors as NumPy does"
+    return Finding(what, "ok", f"{found}; can hold them as {', '.join(forms)}")
+
+
+def _faiss_name(version: str) -> str:
+    """The FAISS that is imported, with the packages whose files it may be: faiss-cpu and one for GPUs share theirs."""
+    from importlib import metadata
+
+    return f"FAISS {version} ({', '.join(sorted(set(metadata.packages_distributions().get('faiss', []))))})"
 
 
 def _used() -> str:
     place = choose("auto")
+    if place == "cpu":
+        return f"everything runs on the CPU: {_fault(0)}"
     return (
         f"indexing embeds on {place} by torch, with models that have torch weights; queries run on the CPU, which is "
         "ready before torch is imported, unless a device is named: then towers and vectors are on "

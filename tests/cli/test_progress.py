@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def test_the_last_line_says_what_a_run_did(capsys: pytest.CaptureFixture[str]) -
         "412 added, 9 changed, 3 removed, 120 unchanged, 1 skipped in 38.2 s (11.0 items/s)\n",
         "",
     )
+
+
+def test_the_last_line_says_how_busy_a_gpu_was(capsys: pytest.CaptureFixture[str]) -> None:
+    finish(replace(REPORT, device_busy=0.0437), as_json=False)
+    assert capsys.readouterr().out.endswith("in 38.2 s (11.0 items/s, GPU 4% busy)\n")
 
 
 def test_json_gives_a_run_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:

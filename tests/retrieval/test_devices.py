@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import shutil
 import sys
+import warnings
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.models import make_tiny_model
@@ -21,9 +23,12 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class FakeCuda:
     count = 2
+    said = ""
 
     @staticmethod
     def is_available() -> bool:
+        if FakeCuda.said:
+            warnings.warn(FakeCuda.said, stacklevel=2)
         return FakeCuda.count > 0
 
     @staticmethod
@@ -35,7 +40,11 @@ class FakeCuda:
 def two_gpus(monkeypatch: pytest.MonkeyPatch, no_driver: None, tmp_path: Path) -> None:
     torch = type(sys)("torch")
     torch.cuda = FakeCuda  # type: ignore[attr-defined]
+    torch.__version__ = "2.15.0"  # type: ignore[attr-defined]
+    torch.version = SimpleNamespace(cuda="13.2")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(devices, "_multiply", lambda index: "multiplied")
+    devices._works.cache_clear()
     monkeypatch.setattr(devices, "_DRIVER_FILES", (tmp_path,))
 
 
@@ -57,6 +66,7 @@ def test_auto_without_a_driver_is_the_cpu_and_imports_no_torch(no_driver: None) 
         ("cuda:1", "cuda:1"),
         ("cuda:1,cuda:0", "cuda:1,cuda:0"),
         ("cuda:1,cuda:1", "cuda:1"),
+        ("cuda:01", "cuda:1"),
     ],
 )
 def test_a_gpu_is_chosen_where_there_is_one(two_gpus: None, wanted: str, chosen: str) -> None:
@@ -74,6 +84,58 @@ def test_a_gpu_that_torch_cannot_use_is_refused(two_gpus: None, monkeypatch: pyt
     assert devices.choose("auto") == "cpu"
     with pytest.raises(DeviceUnavailable, match="torch finds no GPU that it can use"):
         devices.choose("cuda")
+
+
+def test_why_torch_finds_no_gpu_is_told(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCuda, "count", 0)
+    monkeypatch.setattr(FakeCuda, "said", "CUDA initialization: The NVIDIA driver is too old.\nUpdate it.")
+    with pytest.raises(DeviceUnavailable) as caught:
+        devices.choose("cuda")
+    assert str(caught.value) == (
+        "the device cuda cannot be used: torch finds no GPU that it can use (CUDA initialization: The NVIDIA driver is "
+        "too old). `mmsearch doctor` says what is there."
+    )
+
+
+def test_a_torch_without_cuda_is_named(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeCuda, "count", 0)
+    monkeypatch.setattr(sys.modules["torch"], "version", SimpleNamespace(cuda=None))
+    with pytest.raises(DeviceUnavailable, match=r"torch 2\.15\.0 was built without CUDA"):
+        devices.choose("cuda:0")
+
+
+def no_kernel(index: int) -> str:
+    if index == 0:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with")
+    return "multiplied"
+
+
+def test_a_gpu_without_kernels_is_passed_over_and_refused_by_name(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_multiply", no_kernel)
+    assert devices.choose("cuda") == devices.choose("auto") == "cuda:1"
+    with pytest.raises(DeviceUnavailable) as caught:
+        devices.choose("cuda:1,cuda:0")
+    assert str(caught.value) == (
+        "the device cuda:0 cannot be used: CUDA error: no kernel image is available for execution on the device. "
+        "`mmsearch doctor` says what is there."
+    )
+    monkeypatch.setattr(FakeCuda, "count", 1)
+    assert devices.choose("auto") == "cpu"
+    with pytest.raises(DeviceUnavailable, match="no kernel image"):
+        devices.choose("cuda")
+    assert devices._used().startswith("everything runs on the CPU: CUDA error: no kernel image is available")
+
+
+def test_a_kernel_is_tried_once_where_it_runs_and_anew_where_not(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(devices, "_multiply", lambda index: (tried.append(index), no_kernel(index))[1])  # type: ignore[func-returns-value]
+    for _ in range(2):
+        assert devices.choose("auto") == "cuda:1"
+    assert tried == [0, 1, 0]
 
 
 def test_a_gpu_without_a_driver_is_refused(no_driver: None) -> None:
@@ -140,6 +202,9 @@ def diagnosed(two_gpus: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(devices, "_DRIVER_FILES", (version,))
     monkeypatch.setattr(devices, "_multiply", lambda index: f"multiplied matrices on card {index}")
     monkeypatch.setattr("mmsearch.index.faiss_gpu.forms", lambda faiss: ("flat", "ivfpq"))
+    monkeypatch.setitem(sys.modules, "faiss", SimpleNamespace(__version__="1.15"))
+    installed = {"faiss": ["faiss-gpu-cuvs", "faiss-cpu", "faiss-cpu"]}
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: installed)
     monkeypatch.setattr("mmsearch.index.faiss_gpu.fault", lambda index: faults[str(index)])
     return faults
 
@@ -149,7 +214,11 @@ def test_the_diagnosis_tells_of_driver_cards_searches_and_use(diagnosed: dict[st
     assert devices._gpus() == [
         ("driver", "ok", "580.159.04"),
         ("cuda:0", "ok", "multiplied matrices on card 0"),
-        ("faiss on cuda:0", "ok", "found 64 of 64 vectors as NumPy does; can hold them as flat, ivfpq"),
+        (
+            "faiss on cuda:0",
+            "ok",
+            "FAISS 1.15 (faiss-cpu, faiss-gpu-cuvs) found 64 of 64 vectors as NumPy does; can hold them as flat, ivfpq",
+        ),
         ("cuda:1", "ok", "multiplied matrices on card 1"),
         (
             "faiss on cuda:1",
@@ -172,6 +241,15 @@ def test_a_faiss_without_gpu_support_is_missing_not_broken(
     monkeypatch.setattr("mmsearch.index.faiss_gpu.forms", lambda faiss: ())
     assert devices._card_search(0) == (
         "faiss on cuda:0", "missing", "this FAISS has no GPU support; torch searches there instead"
+    )  # fmt: skip
+
+
+def test_a_faiss_that_does_not_import_is_broken(
+    diagnosed: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert devices._card_search(0) == (
+        "faiss on cuda:0", "broken", "ModuleNotFoundError: import of faiss halted; None in sys.modules"
     )  # fmt: skip
 
 
