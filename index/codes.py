@@ -20,8 +20,8 @@ from mmsearch.index.scan import widen
 from mmsearch.index.segments import Chunk
 from mmsearch.index.vectors import ROUNDING, Neighbours, best_of
 
-# Rows widened at a time: 32 MB of 512 dimensions.
-_CHUNK = 1 << 14
+# So many widened values stay in a core's cache until they are coded.
+_BLOCK_VALUES = 1 << 18
 
 # The width of a step, in standard deviations of its dimension, at which 16 of them err least where values are normally
 # distributed (Max 1960, "Quantizing for minimum distortion").
@@ -33,7 +33,9 @@ _NARROWEST = 1e-6  # of a dimension whose values are all the same
 # others errs by many small parts, so hardly ever by this many times the spread of those that are just not kept.
 _ODD = 2.0
 _SPREADS = 3.5
-_SAMPLED = 4096
+
+# Rows from which the steps are learned, and what error is usual.
+_SAMPLED = 1 << 14
 
 
 def threads() -> int:
@@ -45,49 +47,34 @@ def threads() -> int:
 class Steps(NamedTuple):
     """What codes stand for: 16 steps of one width for each dimension, about its mean.
 
-    middle: (D,) float32 mean of each dimension.
+    lowest: (D,) float32, where the first step begins.
     width:  (D,) float32 of a step, positive.
     """
 
-    middle: NDArray[np.float32]
+    lowest: NDArray[np.float32]
     width: NDArray[np.float32]
 
     @classmethod
-    def of(cls, dim: int, chunks: Iterable[Chunk]) -> Self:
-        """Steps for the values of some rows, at least one."""
-        count, sums, squares = 0, np.zeros(dim), np.zeros(dim)
-        for _, rows in _pieces(chunks):
-            values = widen(rows)
-            count += len(rows)
-            sums += values.sum(axis=0, dtype=np.float64)
-            squares += np.einsum("nd,nd->d", values, values, dtype=np.float64)
-        middle = sums / count
-        spread = np.sqrt(np.maximum(squares / count - middle**2, 0))
-        return cls(middle.astype(np.float32), np.maximum(_STEP * spread, _NARROWEST).astype(np.float32))
+    def of(cls, values: NDArray[np.float32]) -> Self:
+        """Steps for values like these (N, D)."""
+        width = np.maximum(_STEP * values.std(axis=0), np.float32(_NARROWEST))
+        return cls(values.mean(axis=0) - width * np.float32(_STEPS / 2), width)
 
-    def coded(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The step (N, D) of each value (N, D), from 0 to 15; values beyond the steps have the last of them."""
-        places = (values - self.middle) / self.width + np.float32(_STEPS / 2)
-        codes: NDArray[np.uint8] = np.clip(places, 0, _STEPS - 1).astype(np.uint8)
-        return codes
+    def coded(self, values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The step (N, D) of each value, from 0 to 15, and how far off the middle of it the value is, in widths.
 
-    def values(self) -> NDArray[np.float32]:
+        values: (N, D), which are lost. Values beyond the steps have the last of them.
+        """
+        values -= self.lowest
+        values /= self.width
+        codes = np.clip(values, 0, _STEPS - 1).astype(np.uint8)
+        values -= codes
+        values -= np.float32(0.5)
+        return codes, values
+
+    def middles(self) -> NDArray[np.float32]:
         """What each step stands for, (D, 16): its middle."""
-        offsets = np.arange(_STEPS, dtype=np.float32) - np.float32((_STEPS - 1) / 2)
-        return self.middle[:, None] + offsets * self.width[:, None]
-
-    def squared_errors(self, values: NDArray[np.float32], codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """How far values (N, D) are from what their codes stand for, each squared."""
-        errors: NDArray[np.float32] = values - (codes - np.float32((_STEPS - 1) / 2)) * self.width
-        errors -= self.middle
-        errors *= errors
-        return errors
-
-    def usual_error(self, chunks: Sequence[Chunk]) -> float:
-        """The squared distance of a row from what its codes stand for that half of the rows exceed; of a sample."""
-        stride = -(-sum(len(ids) for ids, _ in chunks) // _SAMPLED)
-        sample = widen(np.concatenate([rows[::stride] for _, rows in chunks]))
-        return float(np.median(self.squared_errors(sample, self.coded(sample)).sum(axis=1)))
+        return self.lowest[:, None] + (np.arange(_STEPS, dtype=np.float32) + np.float32(0.5)) * self.width[:, None]
 
 
 class Codes:
@@ -100,9 +87,11 @@ class Codes:
     """
 
     def __init__(self, dim: int, chunks: Sequence[Chunk]) -> None:
-        self._steps = Steps.of(dim, chunks)
-        limit = _ODD * self._steps.usual_error(chunks)
         count = sum(len(ids) for ids, _ in chunks)
+        sample = widen(np.concatenate([rows[:: -(-count // _SAMPLED)] for _, rows in chunks]))
+        self._steps = Steps.of(sample)
+        _, off = self._steps.coded(sample)
+        limit = _ODD * float(np.median(off**2 @ self._steps.width**2))
         self._pool = ThreadPoolExecutor(threads(), initializer=_alone)
         shares = _shares(chunks, -(-count // threads()))
         self._parts = list(self._pool.map(lambda share: CodedPart(self._steps, limit, share), shares))
@@ -139,20 +128,20 @@ class CodedPart:
     """
 
     def __init__(self, steps: Steps, limit: float, chunks: Iterable[Chunk]) -> None:
-        self.squared_errors = np.zeros_like(steps.middle)
+        squared_width = steps.width**2
+        self.squared_errors = np.zeros_like(steps.width)
         ids, codes, odd = [], [], []
         for some, rows in _pieces(chunks):
-            values = widen(rows)
-            coded = steps.coded(values)
-            errors = steps.squared_errors(values, coded)
-            usual = errors.sum(axis=1) <= limit
-            self.squared_errors += errors[usual].sum(axis=0)
+            coded, off = steps.coded(widen(rows))
+            off *= off
+            usual = off @ squared_width <= limit
+            self.squared_errors += usual.astype(np.float32) @ off * squared_width
             ids.append(some[usual])
             codes.append(_packed(coded[usual]))
-            odd.append((some[~usual], values[~usual]))
+            odd.append((some[~usual], widen(rows[~usual])))
         self._ids = np.concatenate(ids)
         self._odd_ids, self._odd_values = (np.concatenate(each) for each in zip(*odd, strict=True))
-        self._middle = faiss().IndexFlatIP(len(steps.middle))
+        self._middle = faiss().IndexFlatIP(len(steps.width))
         self._index = _index(steps, np.concatenate(codes), self._middle)
 
     def __len__(self) -> int:
@@ -183,11 +172,11 @@ def _index(steps: Steps, codes: NDArray[np.uint8], middle: Any) -> Any:
 
     middle: an empty flat index, which the index refers to.
     """
-    dim = len(steps.middle)
+    dim = len(steps.width)
     middle.add(np.zeros((1, dim), np.float32))
     plain = faiss().IndexIVFPQ(middle, dim, 1, dim, 4, faiss().METRIC_INNER_PRODUCT)
     plain.by_residual = False
-    faiss().copy_array_to_vector(steps.values().ravel(), plain.pq.centroids)
+    faiss().copy_array_to_vector(steps.middles().ravel(), plain.pq.centroids)
     plain.is_trained = True
     places = np.arange(len(codes))
     plain.invlists.add_entries(0, len(codes), faiss().swig_ptr(places), faiss().swig_ptr(codes))
@@ -196,17 +185,20 @@ def _index(steps: Steps, codes: NDArray[np.uint8], middle: Any) -> Any:
 
 
 def _packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Two codes a byte, (N, D / 2), rounded up."""
-    packed = codes[:, 0::2].copy()
-    packed[:, : codes.shape[1] // 2] |= codes[:, 1::2] << 4
+    """Two codes a byte, the first in the lower half, (N, D / 2) rounded up."""
+    if codes.shape[1] % 2:
+        codes = np.pad(codes, ((0, 0), (0, 1)))
+    pairs = codes.view("<u2")
+    packed: NDArray[np.uint8] = (pairs | pairs >> 4).astype(np.uint8)
     return packed
 
 
 def _pieces(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
     """The same rows, so few at a time that they can be widened."""
     for ids, rows in chunks:
-        for start in range(0, len(ids), _CHUNK):
-            yield ids[start : start + _CHUNK], rows[start : start + _CHUNK]
+        step = max(1, _BLOCK_VALUES // max(rows.shape[1], 1))
+        for start in range(0, len(ids), step):
+            yield ids[start : start + step], rows[start : start + step]
 
 
 def _shares(chunks: Sequence[Chunk], size: int) -> Iterator[list[Chunk]]:

@@ -24,7 +24,7 @@ _HELD_VALUES = 1 << 24
 # Codes are made when scans have cost as much: to import FAISS, and so much for each value. A process that asks one
 # query does not pay for what serves thousands.
 _IMPORT_VALUES = 250_000_000
-_CODING_SCANS = 4
+_CODING_SCANS = 12
 
 # Lists are made anew when there are so many times as many rows as they were trained on; so many rows are searched
 # beside them before they are put into them, and so many queries they are calibrated on.

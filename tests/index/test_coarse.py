@@ -172,7 +172,7 @@ def test_codes_of_an_odd_number_of_dimensions() -> None:
 @pytest.mark.parametrize("sizes", [[5], [1, 1], [4, 9, 2], [3, 3, 3, 3, 3]])
 def test_rows_are_shared_out_among_threads(threads: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    monkeypatch.setattr(codes, "_CHUNK", 2)
+    monkeypatch.setattr(codes, "_BLOCK_VALUES", 2 * DIM)
     total = sum(sizes)
     cuts = np.cumsum(sizes)[:-1]
     made = Codes(DIM, list(zip(np.split(np.arange(total), cuts), np.split(halves(total), cuts), strict=True)))
