@@ -49,8 +49,8 @@ def faults_named(device: str) -> Iterator[None]:
         raise DeviceUnavailable(device=device, reason=f"{first_line(error)}; what was done is kept") from error
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, less the advice that follows; the name of its class where it says nothing."""
+def first_line(error: object) -> str:
+    """What an error or a warning says, less the advice that follows; the name of its class where it says nothing."""
     return str(error).strip().partition("\n")[0].removesuffix(".") or type(error).__name__
 
 
