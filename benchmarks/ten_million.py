@@ -111,7 +111,20 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
         **asked(store, texts[:QUESTIONS], truth),
         **changed(store, folder, texts[:QUESTIONS]),
     }
-    return figures | {"claims": claims(figures)}
+    return figures | {"curves": {"lists": {str(len(store)): curve(figures)}}, "claims": claims(figures)}
+
+
+def curve(figures: dict[str, Any]) -> dict[str, Any]:
+    """The point that this adds to the curves of `search.py growth`."""
+    again = figures["again"]
+    return {
+        "build_s": figures["build_s"],
+        "build_cpu_s": figures["build_cpu_s"],
+        "bytes_a_row": 2 * figures["dim"] + 8 + round(figures["changes"]["lists_mb"] * 1e6 / figures["rows"]),
+        "ms": again["median_ms"],
+        "cpu_ms": again["cpu_ms"],
+        "recall_at_10": again["recall_at_10"],
+    }
 
 
 def asked(store: RowStore, texts: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, Any]:
@@ -141,8 +154,9 @@ def changed(store: RowStore, folder: Path, texts: NDArray[np.float32]) -> dict[s
     beside.mkdir()
     for path in folder.glob("image-*.rows"):
         (beside / path.name).hardlink_to(path)
-    store.save(beside, "image")  # the lists, once
-    out, last = {}, int(store.ids()[-1])
+    lists = beside / store.save(beside, "image")[-1]
+    out: dict[str, Any] = {"lists_mb": round(lists.stat().st_size / 1e6, 1)}
+    last = int(store.ids()[-1])
     trained = store._coarse
     for name, change in {
         "add_64": lambda: store.add(np.arange(last + 1, last + 65), texts[:64]),
