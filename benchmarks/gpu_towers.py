@@ -6,33 +6,56 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from card import Run
+from card import Run, attempt
 from torch import Tensor
 
 
 def towers(run: Run) -> dict[str, Any]:
     """Pictures that lie on the device already, uint8, to unit rows: images/s, and the share of the matrix ceiling."""
+    return {name: attempt(lambda name=name: tower(run, name)) for name in run.sizes.models}
+
+
+def tower(run: Run, name: str) -> dict[str, Any]:
+    """One model's image tower in every way and batch, and how far its rows are from those of full precision."""
     import open_clip
 
     from mmsearch.retrieval.encoders.towers import ImageTower
     from mmsearch.retrieval.types import Preprocess
 
-    out: dict[str, Any] = {}
-    for name in run.sizes.models:
-        precision = "pure_bf16" if run.on_gpu else "fp32"
+    def made(precision: str) -> torch.nn.Module:
         clip = open_clip.create_model(name, pretrained=None, precision=precision, device=run.device)
-        clip = clip.eval().to(memory_format=torch.channels_last)
         side = clip.visual.image_size[0]
-        module = ImageTower(clip, Preprocess(side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))).to(run.device)
-        flops = flops_of(module, pictures(1, side, run.device))
-        out[name] = {"gflop_per_image": round(flops / 1e9, 2), "batches": {}}
-        for batch in run.sizes.batches:
-            out[name]["batches"][str(batch)] = tower_speed(run, module, pictures(batch, side, run.device), flops)
-        rates = [way["images_s"] for each in out[name]["batches"].values() for way in each.values()]
-        out[name]["best_share_of_ceiling"] = round(max(rates) * flops / 1e12 / run.ceilings["bf16_tflops"], 3)
-        del clip, module
-        run.empty()
-    return out
+        preprocess = Preprocess(side, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        module: torch.nn.Module = ImageTower(clip.eval().to(memory_format=torch.channels_last), preprocess)
+        return module.to(run.device)
+
+    exact, module = made("fp32"), made("pure_bf16" if run.on_gpu else "fp32")
+    module.load_state_dict(exact.state_dict())
+    side = module.model.visual.image_size[0]
+    batch = pictures(min(64, *run.sizes.batches), side, run.device)
+    with torch.inference_mode():
+        cosine = float((exact(batch) * module(batch)).sum(dim=1).min())
+    del exact
+    run.empty()
+    flops = flops_of(module, pictures(1, side, run.device))
+    ways = {
+        f"{size} at once, {way}": attempt(lambda size=size, way=way: speed(run, module, size, side, way, flops))
+        for size in run.sizes.batches
+        for way in ways_of(run, size)
+    }
+    figures = {"gflop_per_image": round(flops / 1e9, 2), "min_cosine_to_fp32": round(cosine, 5), "ways": ways}
+    done = {how: each for how, each in ways.items() if "share" in each}
+    if done:
+        how = max(done, key=lambda each: done[each]["share"])
+        figures["best"] = {"how": f"{done[how]['images_s']} images/s ({how})", "share": done[how]["share"]}
+    return figures
+
+
+def ways_of(run: Run, size: int) -> tuple[str, ...]:
+    """The ways in which a batch is run, as torch_towers offers them."""
+    if not run.on_gpu:
+        return ("eager",)
+    return ("eager", "graph", "compile") if size == run.sizes.compiled else ("eager", "graph")
 
 
 def pictures(count: int, side: int, device: str) -> Tensor:
@@ -48,21 +71,20 @@ def flops_of(module: torch.nn.Module, inputs: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def tower_speed(run: Run, module: torch.nn.Module, batch: Tensor, flops: int) -> dict[str, Any]:
-    """Each way of running the tower, as torch_towers offers them."""
+def speed(run: Run, module: torch.nn.Module, size: int, side: int, way: Any, flops: int) -> dict[str, Any]:
+    """One way of running a tower. A way that cannot be had fails: what runs instead is measured as eager."""
     from mmsearch.retrieval.encoders.torch_towers import chosen
 
-    out: dict[str, Any] = {}
+    batch = pictures(size, side, run.device)
     with torch.inference_mode():
-        for way in ("eager", "graph") if run.on_gpu else ("eager",):
-            work = chosen(way, module, batch)  # type: ignore[arg-type]
-            seconds = run.seconds(lambda work=work: work(batch))
-            rate = len(batch) / seconds
-            out[way] = {
-                "images_s": round(rate, 1),
-                "share_of_ceiling": round(rate * flops / 1e12 / run.ceilings["bf16_tflops"], 3),
-            }
-    return out
+        work = chosen(way, module, batch)
+        if way != "eager" and work is module:
+            raise RuntimeError(f"{way} cannot be had")
+        rate = size / run.seconds(lambda: work(batch))
+    return {
+        "images_s": round(rate, 1),
+        "share": round(rate * flops / 1e12 / run.ceilings["bf16_tflops"], 3),
+    }
 
 
 def training(run: Run) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -96,5 +97,8 @@ def _processor() -> str:
 
 
 def _git(*arguments: str) -> str:
+    """What git says of this checkout; nothing where there is no git."""
+    if shutil.which("git") is None:
+        return ""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     return done.stdout.strip()

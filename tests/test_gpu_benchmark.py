@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tests.benchmark_scripts import script
 
 torch = pytest.importorskip("torch")
 
@@ -15,15 +18,63 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 def test_the_script_runs_without_a_gpu() -> None:
-    parts = ["ceilings", "search"]
+    parts = ["ceilings", "search", "lists"]
     command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--quick", "--parts", *parts]
     done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = {name: json.loads(figures) for name, figures in (line.split(" ", 1) for line in done.stdout.splitlines())}
+    told = [line.split(" ", 1) for line in done.stdout.splitlines() if " {" in line]
+    found = {name: json.loads(figures) for name, figures in told}
     assert list(found) == parts
     assert min(found["ceilings"].values()) > 0
-    assert found["search"]["exact_5000"]["torch"]["queries_1"]["ms"] > 0
-    assert found["search"]["coarse_5000"]["would_choose"] == "torch"
+    assert found["search"]["exact"]["5000"]["torch"]["queries_1"]["ms"] > 0
+    assert (found["lists"]["would_choose"], found["lists"]["missing"]) == ("torch", "not tried without a GPU")
+
+
+def test_the_script_says_at_once_that_there_is_no_such_gpu() -> None:
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cuda:99"]
+    done = subprocess.run(command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the device cuda:99 cannot be used" in done.stderr.splitlines()[-1]
+
+
+FIGURES = {
+    "ceilings": {"bf16_tflops": 800.0, "memory_gb_s": 3000.0},
+    "towers": {
+        "ViT-B-32": {"best": {"how": "40000 images/s (512 at once, graph)", "share": 0.44}},
+        "ViT-L-14": {"failed": "RuntimeError: no"},
+        "part_took_s": 9.0,
+    },
+    "end_to_end": {"indexed_s": 500.0, "read_alone_s": 600.0, "share_of_reading": 0.833},
+    "search": {
+        "exact": {
+            "1000000": {"best": {"how": "1800 GB/s", "share": 0.6}},
+            "10000000": {"best": {"how": "2400 GB/s", "share": 0.8}},
+        }
+    },
+}
+
+
+def test_what_was_measured_is_claimed_by_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = script("gpu", monkeypatch).claims
+    assert [(each["row"], each["ratio"], each["asked"], each["met"]) for each in claims(FIGURES)] == [
+        (15, 0.44, "at least 0.35", True),
+        (17, 0.833, "at least 0.9", False),
+        (18, 0.6, "at least 0.7", False),
+        (19, 0.8, "at least 0.7", True),
+    ]
+    assert claims({"towers": {"failed": "no"}, "end_to_end": {"skipped": "late"}, "search": {"failed": "no"}}) == []
+
+
+def test_a_part_that_fails_or_comes_too_late_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = script("gpu", monkeypatch)
+
+    def broken(run: Any) -> dict[str, Any]:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setitem(gpu.PARTS, "search", (broken, 100))
+    run = SimpleNamespace(on_gpu=True, empty=lambda: None)
+    assert gpu.measured(run, "search", 101.0)["failed"] == "RuntimeError: no kernel"
+    assert gpu.measured(run, "search", 99.0) == {"skipped": "it may take 100 s, and 99 are left"}
 
 
 def test_the_vectors_have_the_angles_of_clip(monkeypatch: pytest.MonkeyPatch) -> None:
