@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from mmsearch.index import schema
 from mmsearch.index.database import Database
-from mmsearch.index.rows import HUBNESS_VERSION_KEY
+from mmsearch.index.versions import HUBNESS_VERSION_KEY
 
 
 class Hubness(Database):

@@ -157,7 +157,7 @@ class Indexes:
         return _Held(self._store_class(self.dim), 0, self._catalog.graves_floor())
 
     def _catch_up(self, view: View, held: _Held, may_write: bool = False) -> None:
-        version = self._catalog.version()
+        version = self._catalog.versions().rows
         if held.version == version:
             return
         added = 0

@@ -11,14 +11,13 @@ import math
 import re
 import threading
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.ascending import find, is_among
+from mmsearch.index.bits import Bits, packed
+from mmsearch.index.matches import Matches
 from mmsearch.index.reader import Reader
 from mmsearch.index.words import INDEXED, Indexed
 
@@ -38,8 +37,8 @@ _SATURATION = 1.2
 _LENGTH_SHARE = 0.75
 _USUAL_CHARACTERS = 52.0
 
-# How many lists are kept between queries; one has at most as many ids as there are texts.
-_KEPT_LISTS = 200
+# What the sets kept between queries may take; one has a bit for each text or item that there is or was.
+_KEPT_BYTES = 1 << 26
 
 
 def query_words(query: str) -> list[str]:
@@ -58,7 +57,7 @@ def query_words(query: str) -> list[str]:
     return [word for word in words if word not in _STOP_WORDS] or words
 
 
-def bm25(weights: NDArray[np.float32], characters: NDArray[np.int64]) -> NDArray[np.float32]:
+def bm25(weights: NDArray[np.float32], characters: NDArray[np.integer]) -> NDArray[np.float32]:
     """BM25 (N,) of texts of so many characters, from the summed weights of their words that a query has.
 
     Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", with every word counted
@@ -69,66 +68,24 @@ def bm25(weights: NDArray[np.float32], characters: NDArray[np.int64]) -> NDArray
     return (weights * scale).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """What shares a word with a query.
+class _Held(NamedTuple):
+    """The ids that hold a word, and how many they are."""
 
-    ids:     (M,) int64 of rows or of items, ascending.
-    weights: (M,) float32, the sum of the inverse document frequencies of the words that they share.
-    most:    that sum over all words of the query.
-    """
-
-    ids: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    most: float
-
-    @classmethod
-    def of(cls, lists: Sequence[NDArray[np.int64]], weights: Sequence[float]) -> Self:
-        """The union of lists of ids, each ascending, with the sum of the weights of the lists that an id is in."""
-        if not lists:
-            return cls(np.empty(0, np.int64), np.empty(0, np.float32), 0.0)
-        ids = np.concatenate(lists)
-        order = np.argsort(ids, kind="stable")  # quick on what is sorted in parts, and adds in the words' order
-        ids = ids[order]
-        firsts = np.flatnonzero(np.diff(ids, prepend=-1))
-        spread = np.repeat(np.array(weights), [len(each) for each in lists])[order]
-        sums = np.add.reduceat(spread, firsts) if len(ids) else spread
-        return cls(ids[firsts], sums.astype(np.float32), sum(weights))
-
-    def best(self, depth: int, allowed: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """The `depth` ids of the greatest weight, best first, ties to the smaller id; of allowed (A,) ones if given."""
-        ids, weights = self.ids, self.weights
-        if allowed is not None:
-            kept = is_among(ids, allowed)
-            ids, weights = ids[kept], weights[kept]
-        if len(ids) > depth:  # sorting all of them would take longer than finding them
-            kept = weights >= np.partition(weights, len(weights) - depth)[len(weights) - depth]
-            ids, weights = ids[kept], weights[kept]
-        return ids[np.lexsort((ids, -weights))[:depth]]
-
-    def at(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The weights (N,) of ids (N,), 0 for those that share no word."""
-        found, places = find(self.ids, ids)
-        weights = np.zeros(len(ids), np.float32)
-        weights[found] = self.weights[places[found]]
-        return weights
-
-    def coverage(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The part (N,) of all that the query's words weigh that ids (N,) share, in [0, 1]."""
-        return self.at(ids) / np.float32(self.most or 1)
+    ids: Bits
+    many: int
 
 
 class Lexicon:
     """Finds the texts and names of a catalogue by their words. Usable from many threads.
 
-    The lists of words asked for lately are kept until the catalogue changes.
+    The sets of what holds a word are kept, of the words asked for lately, until the catalogue changes.
     """
 
     def __init__(self, catalog: Reader) -> None:
         self._catalog = catalog
         self._version = -1
-        self._counts: dict[Indexed, int] = {}
-        self._lists: dict[tuple[Indexed, str], NDArray[np.int64]] = {}
+        self._counted: dict[Indexed, tuple[int, int]] = {}
+        self._kept: dict[tuple[Indexed, str], _Held] = {}
         self._lock = threading.Lock()
 
     def texts(self, query: str) -> Matches:
@@ -141,28 +98,27 @@ class Lexicon:
 
     def _matches(self, indexed: Indexed, query: str) -> Matches:
         words = query_words(query)
-        if not words:
-            return Matches.of([], [])
-        with self._lock:
+        with self._lock, self._catalog.one_state():
             self._catch_up()
-            count = self._counts[indexed]
-            lists = self._lists_of(indexed, words) if count else []
+            count, _ = self._counted[indexed]
+            held = self._held(indexed, words) if count else []
         # "+ 1": a word that is in more than half of all texts still counts for something.
-        weights = [math.log(1 + (count - len(ids) + 0.5) / (len(ids) + 0.5)) for ids in lists]
-        return Matches.of(lists, weights)
+        weights = [math.log(1 + (count - each.many + 0.5) / (each.many + 0.5)) for each in held]
+        return Matches([each.ids for each in held], weights)
 
     def _catch_up(self) -> None:
-        version = self._catalog.words_version()
+        version = self._catalog.versions().words
         if version != self._version:
-            self._lists.clear()
-            self._counts = {indexed: self._catalog.count_indexed(indexed) for indexed in INDEXED}
+            self._kept.clear()
+            self._counted = {indexed: self._catalog.count_indexed(indexed) for indexed in INDEXED}
             self._version = version
 
-    def _lists_of(self, indexed: Indexed, words: list[str]) -> list[NDArray[np.int64]]:
-        if len(self._lists) > _KEPT_LISTS:
-            self._lists.clear()
-        fresh = [word for word in words if (indexed, word) not in self._lists]
-        if fresh:
-            keys = [(indexed, word) for word in fresh]
-            self._lists |= zip(keys, self._catalog.with_words(indexed, fresh), strict=True)
-        return [self._lists[indexed, word] for word in words]
+    def _held(self, indexed: Indexed, words: list[str]) -> list[_Held]:
+        _, span = self._counted[indexed]
+        fresh = [word for word in words if (indexed, word) not in self._kept]
+        if (len(self._kept) + len(fresh)) * span > 8 * _KEPT_BYTES:
+            self._kept.clear()
+            fresh = words
+        for word, ids in zip(fresh, self._catalog.with_words(indexed, fresh) if fresh else (), strict=True):
+            self._kept[indexed, word] = _Held(packed(ids, span), len(ids))
+        return [self._kept[indexed, word] for word in words]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mmsearch.index.ascending import find, is_among
 from mmsearch.index.items import VIEWS, View
 from mmsearch.index.reader import Reader
-from mmsearch.index.rows import HUBNESS_VERSION_KEY, GravesGone, RowFacts
+from mmsearch.index.rows import GravesGone, RowFacts
+from mmsearch.index.versions import Versions
 
 # Reading all rows costs as much as asking for a thousand times a few, and 33 bytes a row are held: a process that asks
 # one query, or a library that is larger, does without.
@@ -55,7 +56,7 @@ class RowTable:
     def __init__(self, catalog: Reader) -> None:
         self._catalog = catalog
         self._asked = 0
-        self._stamp: tuple[int, str | None] = (-1, None)
+        self._seen = Versions(-1, -1, -1)
         self._held: _Held | None = None
         self._lock = threading.Lock()
 
@@ -77,13 +78,13 @@ class RowTable:
         """What is held, level with the catalogue; None where the catalogue is to be asked."""
         with self._lock:
             self._asked += 1
-            stamp = self._catalog.version(), self._catalog.meta(HUBNESS_VERSION_KEY)
-            if self._asked <= _PATIENCE or stamp[0] > _MOST_ROWS:
+            now = self._catalog.versions()
+            if self._asked <= _PATIENCE or now.rows > _MOST_ROWS:
                 return None
-            if stamp != self._stamp:
-                measured_anew = stamp[1] != self._stamp[1]
+            if (now.rows, now.hubness) != (self._seen.rows, self._seen.hubness):
+                measured_anew = now.hubness != self._seen.hubness
                 self._held = self._caught_up(None if measured_anew else self._held)
-                self._stamp = stamp
+                self._seen = now
             return self._held
 
     def _caught_up(self, held: _Held | None) -> _Held:

@@ -17,12 +17,10 @@ from mmsearch.index.addresses import ITEM_COLUMNS, ITEM_TABLES, item_of, read_pa
 from mmsearch.index.ascending import find
 from mmsearch.index.errors import LibraryDamaged
 from mmsearch.index.items import VIEWS, ItemFilter, StoredRow, View
-from mmsearch.index.sqlite_file import SqliteFile
 from mmsearch.index.vectors import PADDING_ID
+from mmsearch.index.versions import Versioned
 
 GRAVES_FLOOR_KEY = "graves_floor"
-HUBNESS_VERSION_KEY = "hubness_version"  # a number that grows whenever hubness is noted or cleared
-
 AMONG = "IN (SELECT value FROM json_each(?))"  # whether a column is one of the values that `listed` gives
 
 _COLUMNS = f"rows.id, rows.view, rows.text, rows.start_s, rows.end_s, rows.char_start, rows.char_end, {ITEM_COLUMNS}"
@@ -80,7 +78,7 @@ class GravesGone(LookupError):
     """Removals that a store has not seen are no longer on record; it must be made anew."""
 
 
-class Rows(SqliteFile):
+class Rows(Versioned):
     """The part of the catalogue that holds rows."""
 
     def vectors(self, keys: Collection[str]) -> dict[str, NDArray[np.float16]]:
@@ -119,12 +117,6 @@ class Rows(SqliteFile):
         """The number up to which removals are no longer on record."""
         with self._reading() as connection:
             return _graves_floor(connection)
-
-    def version(self) -> int:
-        """A number that grows whenever rows come or go, so that indexes know when to catch up."""
-        # Every new row and every removal takes a number, and numbers are never given twice.
-        ((last,),) = self._ask("SELECT sum(seq) FROM sqlite_sequence WHERE name IN ('rows', 'graves')")
-        return last or 0
 
     def describe(self, row_ids: Collection[int]) -> dict[int, StoredRow]:
         """What is stored beside the vectors of rows; ids that are not stored are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,14 @@ _OS_ERRORS = {
 }
 
 
+class _Own(threading.local):
+    """What one thread has: the connection that holds on to a state, and answers that hold as long as that state."""
+
+    def __init__(self) -> None:
+        self.connection: sqlite3.Connection | None = None
+        self.answers: dict[str, list[Any]] = {}
+
+
 class SqliteFile:
     """A catalogue file and the transactions that read it.
 
@@ -34,6 +43,7 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._idle: list[sqlite3.Connection] = []
+        self._own = _Own()
 
     def close(self) -> None:
         """Close every connection. Closing twice is allowed."""
@@ -41,14 +51,41 @@ class SqliteFile:
             while True:
                 self._idle.pop().close()
 
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Let all that this thread asks meanwhile see one state of the catalogue, whatever others write.
+
+        For as long as a query takes: while a state is held on to, the log of what is written grows.
+        """
+        if self._own.connection is not None:
+            yield
+            return
+        with self._reading() as connection:
+            self._own.connection = connection
+            try:
+                yield
+            finally:
+                self._own.connection = None
+                self._own.answers.clear()
+
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Every row that one statement gives. It sees one state of the catalogue, as a transaction does."""
         with translated(self.path):
+            if self._own.connection is not None:
+                return self._own.connection.execute(query, values).fetchall()
             connection = self._connection()
             try:
                 return connection.execute(query, values).fetchall()
             finally:
                 self._idle.append(connection)
+
+    def _ask_once(self, query: str) -> list[Any]:
+        """As `_ask`, but of one state only once."""
+        if self._own.connection is None:
+            return self._ask(query)
+        if query not in self._own.answers:
+            self._own.answers[query] = self._ask(query)
+        return self._own.answers[query]
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -56,6 +93,10 @@ class SqliteFile:
 
         What it asks for is fetched whole: a list that is read half-way would hold on to that state.
         """
+        if self._own.connection is not None:
+            with translated(self.path):
+                yield self._own.connection
+            return
         with translated(self.path):
             connection = self._connection()
             try:

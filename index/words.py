@@ -30,20 +30,14 @@ class Words(SqliteFile):
             lists = [connection.execute(query, (each,)).fetchall() for each in quoted]
         return [np.fromstring(ids or "", np.int64, sep=",") for ((ids,),) in lists]
 
-    def count_indexed(self, indexed: Indexed) -> int:
-        """How many rows have a text, or how many items there are."""
+    def count_indexed(self, indexed: Indexed) -> tuple[int, int]:
+        """How many rows have a text, or how many items there are; and a number above all of their ids."""
         counted = {
-            "texts": "SELECT count(*) FROM rows WHERE view <> 'image'",
-            "names": "SELECT count(*) FROM items",
+            "texts": "SELECT count(*), (SELECT max(id) FROM rows) FROM rows WHERE view <> 'image'",
+            "names": "SELECT count(*), max(id) FROM items",
         }
-        ((count,),) = self._ask(counted[indexed])
-        return int(count)
-
-    def words_version(self) -> int:
-        """A number that grows whenever texts or names come, go or change."""
-        # Each of these takes a number: a row or an item that comes, a row that goes, a root that takes in another.
-        ((last,),) = self._ask("SELECT sum(seq) FROM sqlite_sequence")
-        return last or 0
+        ((count, last),) = self._ask(counted[indexed])
+        return count, 1 + (last or 0)
 
 
 def faults(connection: sqlite3.Connection) -> list[str]:

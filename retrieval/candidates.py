@@ -15,7 +15,8 @@ from mmsearch.index.ascending import find, is_among
 from mmsearch.index.exact import cosines
 from mmsearch.index.indexes import Indexes
 from mmsearch.index.items import VIEWS, ItemFilter, View
-from mmsearch.index.lexicon import Matches, bm25
+from mmsearch.index.lexicon import bm25
+from mmsearch.index.matches import Matches
 from mmsearch.index.reader import Reader
 from mmsearch.index.row_table import RowTable
 from mmsearch.index.rows import RowFacts

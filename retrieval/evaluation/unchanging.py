@@ -9,19 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.catalog import Catalog
+from mmsearch.index.versions import Versions
 from mmsearch.index.words import Indexed
 
 
 class Unchanging(Catalog):
     """Gives what a Catalog gives, as it was when it was first asked."""
 
-    def version(self) -> int:
+    def versions(self) -> Versions:
         """As Catalog's."""
-        return self._version
-
-    def words_version(self) -> int:
-        """As Catalog's."""
-        return self._words_version
+        return self._versions
 
     def with_words(self, indexed: Indexed, words: Sequence[str]) -> list[NDArray[np.int64]]:
         """As Catalog's."""
@@ -34,9 +31,5 @@ class Unchanging(Catalog):
         return {}
 
     @cached_property
-    def _version(self) -> int:
-        return super().version()
-
-    @cached_property
-    def _words_version(self) -> int:
-        return super().words_version()
+    def _versions(self) -> Versions:
+        return super().versions()

@@ -10,7 +10,8 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.lexicon import Matches, query_words
+from mmsearch.index.lexicon import query_words
+from mmsearch.index.matches import Matches
 from mmsearch.index.words_schema import TOKENS
 
 # How rare a word is cannot be told from a few texts, least of all from those that were found by it. They count as if

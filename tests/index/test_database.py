@@ -252,4 +252,4 @@ def test_many_threads_write_and_read_one_catalogue(catalog: Catalog, root: Root)
     for thread in threads:
         thread.join()
     assert catalog.counts().items == {"image": 40}
-    assert catalog.version() == 40
+    assert catalog.versions().rows == 40

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 from tests.index.samples import bytes_in, photo, row, row_ids
 
+from mmsearch.index import lexicon as lexicons
 from mmsearch.index import words
 from mmsearch.index.catalog import Catalog
 from mmsearch.index.items import NewItem, Root
-from mmsearch.index.lexicon import Lexicon, Matches, bm25
+from mmsearch.index.lexicon import Lexicon, bm25
+from mmsearch.index.reader import Reader
 
 Ids = NDArray[np.int64]
 
@@ -66,7 +68,7 @@ def test_what_looks_like_syntax_is_words(catalog: Catalog, root: Root, query: st
 @given(st.text(max_size=20))
 def test_any_query_can_be_asked(catalog: Catalog, query: str) -> None:
     matches = Lexicon(catalog).texts(query)
-    assert matches.ids.shape == matches.weights.shape == (0,)
+    assert matches.ids.tolist() == []
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -165,52 +167,13 @@ def test_weights_are_inverse_document_frequencies(catalog: Catalog, root: Root) 
     catalog.record(captioned(root, "a dog", "a cat", "dog and cat", "a dog runs"))
     matches = Lexicon(catalog).texts("dog cat")
     dog, cat = math.log(1 + 1.5 / 3.5), math.log(1 + 2.5 / 2.5)
-    np.testing.assert_allclose(matches.weights, [dog, cat, dog + cat, dog], rtol=1e-6)
+    np.testing.assert_allclose(matches.at(matches.ids), [dog, cat, dog + cat, dog], rtol=1e-6)
 
 
 def test_bm25_follows_its_formula() -> None:
     # k1 = 1.2, b = 0.75: a text of usual length counts as it is, a longer one less.
     expected = [2.0, 2.0 * 2.2 / (1 + 1.2 * (0.25 + 0.75 * 2)), 0.0]
     np.testing.assert_allclose(bm25(np.array([2, 2, 0], np.float32), ids(52, 104, 10)), expected, rtol=1e-6)
-
-
-def test_matches_are_the_union_of_lists_with_the_sum_of_their_weights() -> None:
-    matches = Matches.of([ids(1, 4, 9), ids(4), ids(), ids(0, 9)], [1.0, 0.5, 7.0, 0.25])
-    assert matches.ids.tolist() == [0, 1, 4, 9]
-    assert matches.weights.tolist() == [0.25, 1.0, 1.5, 1.25]
-    assert matches.at(ids(9, 2, 4, 100, -1)).tolist() == [1.25, 0, 1.5, 0, 0]
-
-
-def test_coverage_is_the_part_of_the_weight_of_all_words() -> None:
-    # The third word is held by none, and weighs all the same.
-    matches = Matches.of([ids(1, 4, 9), ids(4), ids()], [1.0, 2.0, 5.0])
-    assert matches.coverage(ids(1, 4, 7)).tolist() == [0.125, 0.375, 0]
-    assert Matches.of([], []).coverage(ids(1, 4)).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("lists", [[], [ids()]])
-def test_no_matches_are_empty(lists: list[Ids]) -> None:
-    matches = Matches.of(lists, [1.0] * len(lists))
-    assert matches.ids.tolist() == matches.best(5).tolist() == []
-    assert matches.at(ids(1, 2)).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("depth", "allowed", "expected"),
-    [
-        (1, None, [4]),
-        (3, None, [4, 1, 2]),
-        (9, None, [4, 1, 2, 8, 3]),
-        (3, [8, 3, 2], [2, 8, 3]),
-        (2, [8, 3, 2], [2, 8]),
-        (2, [], []),
-    ],
-)
-def test_the_best_matches_are_those_of_the_greatest_weight(
-    depth: int, allowed: list[int] | None, expected: list[int]
-) -> None:
-    matches = Matches(ids(1, 2, 3, 4, 8), np.array([2, 2, 1, 3, 2], np.float32), 3.0)
-    assert matches.best(depth, None if allowed is None else ids(*sorted(allowed))).tolist() == expected
 
 
 def test_lists_are_asked_for_once_until_the_catalogue_changes(
@@ -231,6 +194,29 @@ def test_lists_are_asked_for_once_until_the_catalogue_changes(
     assert asked == [("texts", "dog")]
     catalog.record([photo(root.id, "b.jpg", row("caption", 1, "my dog"))])
     assert len(lexicon.texts("dog").ids) == 2
+
+
+def test_what_is_kept_is_bounded(catalog: Catalog, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = ["a dog", "a cat", "dog and cat", "a red dog"]
+    catalog.record(captioned(root, *captions))
+    monkeypatch.setattr(lexicons, "_KEPT_BYTES", 2)  # a bit for each row: two words
+    lexicon = Lexicon(catalog)
+    for query in ("dog cat red", "red", "cat", "dog red"):
+        assert found(catalog, query) == {text for text in captions if set(text.split()) & set(query.split())}
+        assert lexicon.texts(query).ids.tolist() == Lexicon(catalog).texts(query).ids.tolist()
+        assert len(lexicon._kept) <= max(2, len(query.split()))
+
+
+def test_a_state_that_is_held_on_to_keeps_its_words(catalog: Catalog, root: Root) -> None:
+    catalog.record(captioned(root, "a dog"))
+    reader = Reader.open(catalog.path, create=False)
+    lexicon = Lexicon(reader)
+    with reader.one_state():
+        assert len(lexicon.texts("dog").ids) == 1
+        catalog.record([photo(root.id, "b.jpg", row("caption", 1, "my dog"))])
+        assert len(lexicon.texts("dog").ids) == 1
+    assert len(lexicon.texts("dog").ids) == 2
+    reader.close()
 
 
 def test_compaction_takes_removed_words_off_the_disk(catalog: Catalog, root: Root, tmp_path: Path) -> None:

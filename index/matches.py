@@ -1,0 +1,83 @@
+"""What shares words with a query: which ids do, what the words weigh, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.index.bits import Bits, members, packed
+
+_ROUNDED_UP = 1 + 1e-6  # weights that are nearer to each other may be one as float32
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Ids of rows or of items that share a word with a query. An id weighs what its words do together, as float32.
+
+    lists:   for each word the set of ids that hold it, all of one span.
+    weights: of each word, above 0: its inverse document frequency.
+    """
+
+    lists: Sequence[Bits]
+    weights: Sequence[float]
+
+    @classmethod
+    def of(cls, lists: Sequence[NDArray[np.int64]], weights: Sequence[float]) -> Self:
+        """Those of the ids (N,), ascending, that hold each word."""
+        span = 1 + max((int(ids[-1]) for ids in lists if len(ids)), default=0)
+        return cls([packed(ids, span) for ids in lists], weights)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """(M,) all of them, ascending."""
+        return members(self._any())
+
+    def at(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The weights (N,) of ids (N,), 0 for those that share no word."""
+        total = np.zeros(len(ids))
+        if self.lists:
+            inside = (ids >= 0) & (ids < 64 * len(self.lists[0]))
+            octets, bits = np.where(inside, ids >> 3, 0), (inside << (ids & 7)).astype(np.uint8)
+            for held, weight in zip(self.lists, self.weights, strict=True):
+                total += weight * ((held.view(np.uint8)[octets] & bits) != 0)
+        return total.astype(np.float32)
+
+    def coverage(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The part (N,) of all that the query's words weigh that ids (N,) share, in [0, 1]."""
+        return self.at(ids) / np.float32(sum(self.weights) or 1)
+
+    def best(self, depth: int, allowed: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """The `depth` ids of the greatest weight, best first, ties to the smaller id; of allowed (A,) ones if given."""
+        ids = self._heaviest(depth, allowed)
+        weights = self.at(ids)
+        if len(ids) > depth:  # sorting all of them would take longer than finding them
+            kept = weights >= np.partition(weights, len(weights) - depth)[len(weights) - depth]
+            ids, weights = ids[kept], weights[kept]
+        return ids[np.lexsort((ids, -weights))[:depth]]
+
+    def _heaviest(self, depth: int, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
+        """Ids (N,), ascending and allowed, among which are the `depth` of the greatest weight.
+
+        As MaxScore does (Turtle and Flood 1995): where a word weighs more than all lighter ones together, who holds
+        none of the words down to it is lighter than whoever does. So the many that hold common words are passed over.
+        """
+        among = self._any()
+        if allowed is not None:
+            span = 64 * len(among)
+            among = among & packed(allowed[allowed < span], span)
+        lighter, holding = sum(self.weights), np.zeros_like(among)
+        for weight, held in sorted(zip(self.weights, self.lists, strict=True), key=lambda each: -each[0]):
+            holding |= held
+            lighter -= weight
+            if weight > lighter * _ROUNDED_UP and len(ids := members(holding & among)) >= depth:
+                return ids
+        return members(among)
+
+    def _any(self) -> Bits:
+        """All that share a word."""
+        return reduce(np.bitwise_or, self.lists) if self.lists else packed(np.empty(0, np.int64), 0)
