@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmsearch.index.device_store import free_bytes
 from mmsearch.index.errors import ModelInvalid
 from mmsearch.index.gpu_faults import empty_cache
 from mmsearch.retrieval.encoders import model_directory
@@ -30,7 +31,8 @@ class TorchEncoder:
     """The Encoder of a model directory with open_clip weights beside it. Safe to use from several threads.
 
     On a GPU it computes in bfloat16 and its rows agree with the ONNX ones to a cosine of about 0.999, on the CPU
-    in float32, unless precision says otherwise. The batch is halved whenever memory runs out, and stays so.
+    in float32, unless precision says otherwise. The batch is halved whenever memory runs out, and stays so, in
+    later processes as well.
     """
 
     def __init__(self, directory: Path, device: str, precision: Precision | None = None) -> None:
@@ -45,7 +47,7 @@ class TorchEncoder:
             Tower(ImageTower(clip, model.card.preprocess), device, FIRST_BATCH),
         )
         text, image = (
-            Halving(tower, FIRST_BATCH, device, (device, model.card.fingerprint, name))
+            Halving(tower, FIRST_BATCH, device, (device, model.card.fingerprint, name), free_bytes(device))
             for tower, name in zip(self._towers, ("text", "image"), strict=True)
         )
         self._text, self._image = adapted(model, text, image)

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any, Literal, cast
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmsearch.index.errors import DeviceUnavailable, UsageError
 from mmsearch.index.gpu_faults import faults_named, first_line, fitting
+from mmsearch.retrieval.encoders import fitted
 
 Batch = NDArray[Any] | Tensor
 Rows = NDArray[np.float32]
@@ -25,7 +26,8 @@ Way = Literal["auto", "eager", "graph", "compile"]
 
 _cuda: Any = torch.cuda  # half of what is used of it has no types
 
-# On a GPU of 80 GB a ViT-L-14 takes this many, and more at once are not quicker.
+# As many files as are read for one batch. More rows would keep the matrix units no busier: those of a ViT-B-32 have
+# 25,600 tokens to multiply already.
 FIRST_BATCH = 512
 
 # Less is within what two timings of the same thing differ by.
@@ -34,9 +36,6 @@ _TIMINGS = 5
 
 # torch captures one graph at a time in a process.
 _capturing = Lock()
-
-# How many rows fitted last, so that a second encoder of the same model does not run out of memory to learn it again.
-_fitted: dict[tuple[str, ...], int] = {}
 
 
 def way() -> Way:
@@ -53,14 +52,19 @@ class Halving:
     """A tower over arrays, on as many rows at once as the device's memory allows.
 
     size: how many rows that is, as far as is known.
-    name: of the device, the model and the tower; what fitted under a name is where the next one begins.
+    name: of the device, the model and the tower; what fitted under a name is where the next process begins, unless
+          it finds more memory free.
+    free_bytes: how much was free on the device when the tower lay there.
     """
 
-    def __init__(self, tower: Callable[[Any], Rows], size: int, device: str, name: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, tower: Callable[[Any], Rows], size: int, device: str, name: Sequence[str] = (), free_bytes: int = 0
+    ) -> None:
         self._tower = tower
         self._device = device
         self._name = name
-        self.size = _fitted.get(name, size)
+        self._free_bytes = free_bytes
+        self.size = min(size, (fitted.recalled(name, free_bytes) if name else None) or size)
 
     def __call__(self, batch: Batch) -> Rows:
         """The rows (B, D) of batch (B, ...); DeviceUnavailable where not even one row fits."""
@@ -85,7 +89,7 @@ class Halving:
             raise DeviceUnavailable(device=self._device, reason="its memory does not hold the model and one input")
         self.size = tried // 2
         if self._name:
-            _fitted[self._name] = self.size
+            fitted.note(self._name, self.size, self._free_bytes)
 
 
 class Tower:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from mmsearch.index.errors import DeviceUnavailable, UsageError  # noqa: E402
-from mmsearch.retrieval.encoders import torch_towers  # noqa: E402
+from mmsearch.retrieval.encoders import fitted, torch_towers  # noqa: E402
 from mmsearch.retrieval.encoders.spread_encoder import SpreadEncoder  # noqa: E402
 from mmsearch.retrieval.encoders.torch_towers import Halving, Tower, chosen, quickest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def nothing_known() -> Iterator[None]:
-    torch_towers._fitted.clear()
-    yield
-    torch_towers._fitted.clear()
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what fitted is remembered."""
+    file = tmp_path / "cache" / "batches.json"
+    monkeypatch.setattr(fitted, "path", lambda: file)
+    return file
 
 
 class Cramped:
@@ -108,11 +109,32 @@ def test_one_row_that_does_not_fit_is_an_error() -> None:
         Halving(Cramped(room=0), 4, "cuda:0")(np.zeros((4, 2)))
 
 
-def test_what_fitted_is_known_to_the_next_encoder_of_the_model() -> None:
-    name = ("cuda:0", "fingerprint", "image")
-    Halving(Cramped(room=3), 16, "cuda:0", name)(np.zeros((10, 2)))
-    assert Halving(Cramped(room=3), 16, "cuda:0", name).size == 2
-    assert Halving(Cramped(room=3), 16, "cuda:0", ("cuda:1", *name[1:])).size == 16
+NAME = ("cuda:0", "fingerprint", "image")
+
+
+def test_what_fitted_is_known_to_the_next_process() -> None:
+    Halving(Cramped(room=3), 16, "cuda:0", NAME, 1000)(np.zeros((10, 2)))
+    assert Halving(Cramped(room=3), 16, "cuda:0", NAME, 1000).size == 2
+    assert Halving(Cramped(room=3), 1, "cuda:0", NAME, 1000).size == 1
+    assert Halving(Cramped(room=3), 16, "cuda:0", ("cuda:1", *NAME[1:]), 1000).size == 16
+
+
+def test_a_device_with_more_memory_free_is_tried_anew() -> None:
+    fitted.note(NAME, 2, 1000)
+    fitted.note(("other",), 3, 5)
+    assert [Halving(Cramped(3), 16, "cuda:0", NAME, free).size for free in (500, 1100, 1101)] == [2, 2, 16]
+
+
+def test_what_cannot_be_kept_or_read_is_forgotten(kept: Path) -> None:
+    kept.parent.write_text("no folder")
+    fitted.note(NAME, 2, 1000)
+    kept.parent.unlink()
+    kept.parent.mkdir()
+    for damaged in ("{", "3", ""):
+        kept.write_text(damaged)
+        assert fitted.recalled(NAME, 1000) is None
+    fitted.note(NAME, 2, 1000)
+    assert fitted.recalled(NAME, 1000) == 2
 
 
 class Doubled(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
