@@ -73,8 +73,7 @@ class TorchFinisher:
         is_whole = len(picture.shape) == 1
         with torch.inference_mode(), faults_named(str(self._device)), self._beside():
             pixels = self._decoded(given, picture) if is_whole else self._copied(given.view(picture.shape), picture)
-            if self._on_gpu:
-                torch.cuda.current_stream().synchronize()
+            self._wait()
         if self._trial:
             self._trial.count("jpeg" if is_whole else "pixels")
         return pixels
@@ -106,6 +105,11 @@ class TorchFinisher:
             self._threads.stream = _cuda.Stream(self._device)
         return torch.cuda.stream(self._threads.stream)
 
+    def _wait(self) -> None:
+        """Wait for all that this thread asked of the GPU."""
+        if self._on_gpu:
+            torch.cuda.current_stream().synchronize()
+
     def _copied(self, given: Tensor, picture: Picture) -> Tensor:
         """The input made of pixels (H, W, 3) in a slot; on the CPU where the device's memory does not hold them."""
         # Never the slot itself, which on the CPU it would be.
@@ -119,6 +123,7 @@ class TorchFinisher:
         try:
             from torchvision.io import ImageReadMode, decode_jpeg
 
+            self._wait()  # the decoder writes at once, also where kernels of this stream still read
             planes = decode_jpeg(given, mode=ImageReadMode.RGB, device=self._device)  # (3, H, W)
             return self._cut(turned(planes.permute(1, 2, 0), picture.orientation), picture.size)
         except (ImportError, OSError, RuntimeError) as error:  # of a torchvision without it, or a photo too large

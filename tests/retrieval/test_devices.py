@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tests.models import make_tiny_model
 
+from mmsearch import Library
 from mmsearch.index.errors import DeviceUnavailable, UsageError
 from mmsearch.retrieval import devices
 
@@ -144,6 +145,11 @@ def test_a_gpu_without_a_driver_is_refused(no_driver: None) -> None:
     assert str(caught.value) == (
         "the device cuda:0 cannot be used: no NVIDIA driver is loaded. `mmsearch doctor` says what is there."
     )
+
+
+def test_a_library_on_a_gpu_that_is_not_there_is_refused(no_driver: None, tmp_path: Path) -> None:
+    with pytest.raises(DeviceUnavailable, match="the device cuda:1 cannot be used: no NVIDIA driver is loaded"):
+        Library.open(tmp_path / "lib", model=str(make_tiny_model(tmp_path / "tiny")), device="cuda:1")
 
 
 def test_a_gpu_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,21 @@ def test_memory_that_cannot_be_pinned_is_copied_by_the_cpu(guarded: list[Any], m
     assert cuda.unregistered == []
 
 
+def test_the_gpu_decodes_only_when_its_stream_is_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def decode_jpeg(*_: Any, **__: Any) -> Any:
+        steps.append("decode")
+        return torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+    io = SimpleNamespace(decode_jpeg=decode_jpeg, ImageReadMode=SimpleNamespace(RGB=1))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision", SimpleNamespace(io=io))
+    monkeypatch.setitem(__import__("sys").modules, "torchvision.io", io)
+    monkeypatch.setattr(TorchFinisher, "_wait", lambda finisher: steps.append("wait"))
+    TorchFinisher("cpu", Preprocess(4)).finish(np.zeros(9, np.uint8), Picture((9,), (4, 4)))
+    assert steps == ["wait", "decode", "wait"]
+
+
 def test_a_decoded_jpeg_becomes_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     image = picture((60, 40))
     planes = torch.from_numpy(np.array(image)).permute(2, 0, 1)
