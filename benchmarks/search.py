@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from record import claim, record
 from timing import Times, interleaved
 
 from mmsearch.index.codes import CodedPart, Codes, threads
+from mmsearch.index.faiss_module import faiss
 from mmsearch.index.lists import Lists, first_count
 from mmsearch.index.row_store import RowStore
 from mmsearch.index.scan import products, widen
@@ -220,7 +223,9 @@ def lists(rows: Rows, texts: Texts, wanted: Sequence[str] | None) -> dict[str, A
         store = Listed.load(Path(folder), names)  # the rows are the system's to hold, as in a library
         before = anonymous_bytes()
         built["ours"] = peers.timed_build(lambda: store.prepare(lambda: texts[ASKED:]))
-        built["ours"]["held_bytes_a_row"] = round((anonymous_bytes() - before) / len(rows))
+        built["ours"]["held_by_builder_bytes_a_row"] = round((anonymous_bytes() - before) / len(rows))
+        held = in_new_process(opened_bytes, folder, store.save(Path(folder), "image"), texts)
+        built["ours"]["held_bytes_a_row"] = round(held / len(rows))
         finders["ours"] = lambda asked: store.search(asked, 10).ids
         reached = {"ours": {"recall_at_10": recall(finders["ours"], asked, truth), "setting": store.plan()}}
         index = flat(rows)
@@ -250,8 +255,8 @@ def lists_claims(
               against="the exact ten", ratio=reached["ours"]["recall_at_10"], at_least=0.95),
         claim(11, f"one text query, {rows}", ours=ours, against=f"FAISS FlatIP {one.wall_ms('flat'):.2f} ms",
               ratio=one.ratio("flat", "ours"), at_least=30.0),
-        claim(11, f"bytes a row, {rows}, mapped rows included", ours=f"{bytes_a_row} bytes", against="1,200 bytes",
-              ratio=bytes_a_row / 1200, at_most=1.0),
+        claim(11, f"bytes a row, opened and searched, {rows}, mapped rows included", ours=f"{bytes_a_row} bytes",
+              against="1,200 bytes", ratio=bytes_a_row / 1200, at_most=1.0),
     ]  # fmt: skip
     for name in set(built) - {"ours"}:
         theirs = f"{name} {one.wall_ms(name):.2f} ms at {reached[name]['recall_at_10']}"
@@ -263,6 +268,22 @@ def lists_claims(
             what = f"processor time to build, {rows}"
             out.append(claim(11, what, ours=built_s[0], against=built_s[1], ratio=ratio, at_most=0.35))
     return out
+
+
+def in_new_process(call: Callable[..., int], *arguments: object) -> int:
+    """What a function of this file gives in a process that has done nothing else."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def opened_bytes(folder: str, names: Sequence[str], texts: Texts) -> int:
+    """What a process holds of a saved store beyond its mapped files, once it has searched it."""
+    faiss()
+    before = anonymous_bytes()
+    store = Listed.load(Path(folder), names)
+    for text in texts[:ASKED]:
+        store.search(text[None], 10)
+    return anonymous_bytes() - before
 
 
 def anonymous_bytes() -> int:
