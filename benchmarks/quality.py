@@ -6,6 +6,11 @@ DIR holds flickr8k/ and coco/ (captions.csv, images/), audio-captions/ and every
 Heads are those that `mmsearch train fusion --compare DIR` wrote, and the shipped one. Judged are the splits `dev`, the
 clips and labelled photos held out; the convex combinations and the control learn from the recipe's first shards. Needs
 the extra `train`. Writes results/quality.json; benchmarks/quality_page.py makes docs/quality.md of it.
+
+The shipped head on the vectors of other models, which it was not trained on (random_towers.py makes one of them):
+
+    ... quality.py --model earlier --name quality-earlier --rotations 1 --regimes photo caption mixed noisy
+    ... quality.py --model random  --name quality-random  --rotations 1 --regimes photo caption mixed noisy
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +33,7 @@ from mmsearch.index.items import VIEWS
 from mmsearch.metrics import compare, interval, recall_at
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.evaluation.examples import choose, examples_of, head_scores, join, plain_cosine, ranked
-from mmsearch.retrieval.evaluation.judged import REGIMES, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.judged import LABELS, REGIMES, JudgedSet, judged_set, labelled_set
 from mmsearch.retrieval.evaluation.judging import measures
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.subjects import Subject, read_clips, read_labelled, read_photos
@@ -57,6 +62,7 @@ def main() -> None:
     ask.add_argument("--model", default=registry.BUNDLED)
     ask.add_argument("--shards", type=int, default=2, help="of the recipe, that what is tuned here learns from")
     ask.add_argument("--rotations", type=int, default=2)
+    ask.add_argument("--regimes", nargs="+", default=[*REGIMES, LABELS])
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--name", default="quality")
     want = ask.parse_args()
@@ -103,20 +109,23 @@ def judged_on(recipe: FusionRecipe, name: str, want: argparse.Namespace) -> Exam
     """The queries of one set's dev photos, with all held-out clips beside them; labels with the first set."""
     with closing(Remembering(registry.load(want.model, device="cpu"), want.cache)) as towers:
         made = []
-        for judged in dev_sets(recipe, name, want.rotations, want.seed):
+        for judged in dev_sets(recipe, name, want.rotations, want.seed, want.regimes):
             made.append(examples_of(judged, towers, model=want.model))
             say(f"{name} {made[-1].regime[0]}: {len(made[-1])} queries")
         towers.save()
     return join(made)
 
 
-def dev_sets(recipe: FusionRecipe, name: str, rotations: int, seed: int) -> Iterator[JudgedSet]:
+def dev_sets(
+    recipe: FusionRecipe, name: str, rotations: int, seed: int, only: Sequence[str] = (*REGIMES, LABELS)
+) -> Iterator[JudgedSet]:
+    """The judged sets of those regimes."""
     photos, _ = read_photos(recipe.root / name / "captions.csv", recipe.root / name / "images", "dev")
     clips, labelled = held_clips(recipe), read_labelled(recipe.root / recipe.sources.labelled, held=True)
-    for regime in REGIMES:
+    for regime in (each for each in REGIMES if each in only):
         for rotation in range(rotations):
             yield judged_set(regime, photos, clips, labelled, rotation=rotation, seed=seed)
-    if name == SETS[0]:
+    if name == SETS[0] and LABELS in only:
         yield labelled_set(labelled, clips, seed=seed)
 
 

@@ -6,7 +6,7 @@ python benchmarks/quality_page.py    (needs matplotlib)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,13 @@ photos alone, a label is asked for, and every photo of it is right, so that R@k 
 Lists are {depth} candidates long; `recall@{depth}` says how often the right item is among them at all.
 """
 
+OTHERS = """\
+## With other embedding models: R@1
+
+The shipped head reads the signals of another model by that model's own statistics, as `models add` measures them, and
+was trained on none of these. *earlier*: the second version of the bundled model, trained differently. *random*: towers
+of random weights, whose vectors of texts still tell equal words and whose vectors of photos tell nothing.
+"""
 NOTES = """\
 *Signal*: the single signal that does best in this regime, chosen on these very queries. *Convex combination*: of the
 cosines of the views, BM25 of the words and of the name, each scaled from 0 to 1 in the list; its weights are those with
@@ -65,6 +72,8 @@ def main() -> None:
         parts += [f"## {title}: R@1 by whose name shares a word with the query\n", *table(by_names)]
         for regime, found in figures["sets"][name].items():
             parts += [f"## {title}, {regime}\n", *table(regime_rows(found))]
+    if others := sorted((HERE / "results").glob("quality-*.json")):
+        parts += [OTHERS, *table(with_others(json.loads(each.read_text(encoding="utf-8")) for each in others))]
     parts.append(
         f"Taken at commit {taken['commit']} on {taken['machine']['processor']}, one core, seed {taken['seed']}.\n"
     )
@@ -117,6 +126,18 @@ def against(regimes: Figures) -> Iterator[Sequence[str]]:
     yield "", *(f"{name}" for name in rivals)
     for regime, found in regimes.items():
         yield regime, *(gained(found["against"][SHIPPED][rival]["R@1"]) for rival in rivals)
+
+
+def with_others(results: Iterable[Figures]) -> Iterator[Sequence[str]]:
+    """The shipped head beside the others, with the vectors of other models."""
+    yield "", "plain cosine", "best single signal", CONVEX, "shipped head", "shipped head against the single signal"
+    for figures in (each["figures"] for each in results):
+        for name, title in SETS.items():
+            for regime, found in figures["sets"][name].items():
+                methods = (COSINE, found["best_single"], CONVEX, SHIPPED)
+                values = (around(found["methods"][each]["R@1"]) for each in methods)
+                gain = gained(found["against"][SHIPPED]["best single"]["R@1"])
+                yield f"{figures['model']}, {title}, {regime}", *values, gain
 
 
 def split(regimes: Figures, kind: str, shown: Sequence[str]) -> Iterator[Sequence[str]]:
