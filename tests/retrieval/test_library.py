@@ -158,6 +158,16 @@ def test_a_vanished_file_is_forgotten_in_the_same_run(library: Library, photos: 
     assert "red.png" not in names(library.query("red"))
 
 
+def test_what_was_said_of_a_vanished_file_goes_with_it(library: Library, photos: Path) -> None:
+    library.index([photos])
+    library.feedback("a colour", good=[photos / "red.png", photos / "blue.png"])
+    (photos / "red.png").unlink()
+    library.index([photos])
+    paint(photos / "red.png", "white")
+    library.index([photos])
+    assert [each.path.name for each in library.judgements()] == ["blue.png"]
+
+
 def test_a_vanished_folder_inside_a_root_is_forgotten(library: Library, photos: Path) -> None:
     folder = paint(photos / "deep" / "white.png", "white").parent
     library.index([photos])
