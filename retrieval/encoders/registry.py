@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmsearch.index.errors import DeviceUnavailable, ModelInvalid, ModelNotFound, UsageError
@@ -78,16 +79,24 @@ def remove(name: str) -> None:
 def place(name: str, device: str) -> str:
     """Where the model of that name computes, as devices.choose says.
 
-    A model without torch weights computes on the CPU. DeviceUnavailable where a GPU is asked for that
-    cannot be had.
+    A model that torch cannot run computes on the CPU. DeviceUnavailable where a GPU is asked for that cannot be had.
     """
-    model = model_directory.read(find(name))
-    if device == "auto" and model.checkpoint is None:
+    fault = _torch_fault(name)
+    if device == "auto" and fault:
         return "cpu"
     where = devices.choose(device)
-    if where != "cpu" and model.checkpoint is None:
-        raise DeviceUnavailable(device=device, reason=f"the model {name} has no torch weights, only ONNX")
+    if where != "cpu" and fault:
+        raise DeviceUnavailable(device=device, reason=fault)
     return where
+
+
+def _torch_fault(name: str) -> str | None:
+    """Why torch cannot run the model of that name, None where it can."""
+    if model_directory.read(find(name)).checkpoint is None:
+        return f"the model {name} has no torch weights, only ONNX; `mmsearch models add` adds models that have them"
+    if find_spec("open_clip") is None:
+        return "open_clip is not installed; pip install 'mmsearch[gpu]'"
+    return None
 
 
 def load(name: str, *, device: str = "auto", threads: int | None = None) -> Encoder:

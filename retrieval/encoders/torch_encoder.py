@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmsearch.index.device_store import free_bytes
-from mmsearch.index.errors import ModelInvalid
-from mmsearch.index.gpu_faults import empty_cache
+from mmsearch.index.errors import DeviceUnavailable, ModelInvalid
+from mmsearch.index.gpu_faults import empty_cache, faults_named, fitting
 from mmsearch.retrieval.encoders import model_directory
 from mmsearch.retrieval.encoders.adapter import adapted
 from mmsearch.retrieval.encoders.batches import embed_images, embed_texts
@@ -81,12 +81,17 @@ def _closed(batch: object) -> NDArray[np.float32]:
 
 
 def _load(model: ModelDirectory, device: str, precision: Precision) -> torch.nn.Module:
-    """The open_clip model, whose weights lie in the model directory, on the device."""
+    """The open_clip model, whose weights lie in the model directory, on the device; DeviceUnavailable for no room."""
     import open_clip
 
     if model.checkpoint is None:
         raise ModelInvalid(model=str(model.path), reason="it has no torch weights, only ONNX")
-    clip: torch.nn.Module = open_clip.create_model(
-        f"local-dir:{model.checkpoint}", precision=precision, device=device, require_pretrained=True
-    )
+    spec = f"local-dir:{model.checkpoint}"
+    with faults_named(device):
+        clip: torch.nn.Module | None = fitting(
+            lambda: open_clip.create_model(spec, precision=precision, device=device, require_pretrained=True),
+            lambda: None,
+        )
+    if clip is None:
+        raise DeviceUnavailable(device=device, reason="its memory does not hold the model")
     return clip.eval().to(memory_format=torch.channels_last)

@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 open_clip = pytest.importorskip("open_clip")
 pytest.importorskip("onnxscript")
 
-from mmsearch.index.errors import ModelInvalid  # noqa: E402
+from mmsearch.index.errors import DeviceUnavailable, ModelInvalid  # noqa: E402
 from mmsearch.retrieval.decode import photos  # noqa: E402
 from mmsearch.retrieval.encoders import exporting, model_directory, open_clip_tokenizer, registry, samples  # noqa: E402
 from mmsearch.retrieval.encoders.base import Encoder  # noqa: E402
@@ -211,6 +211,15 @@ def test_a_gpu_runs_the_torch_weights(added: Path, monkeypatch: pytest.MonkeyPat
 def test_torch_needs_torch_weights(tiny: Path) -> None:
     with pytest.raises(ModelInvalid, match="it has no torch weights, only ONNX"):
         TorchEncoder(tiny, "cpu")
+
+
+def test_a_model_that_does_not_fit_is_said_so(added: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(open_clip, "create_model", full)
+    with pytest.raises(DeviceUnavailable, match="the device cuda:0 cannot be used: its memory does not hold the model"):
+        TorchEncoder(added, "cuda:0")
 
 
 def test_half_the_precision_of_a_gpu_moves_no_row_far(added: Path) -> None:

@@ -98,6 +98,20 @@ def test_a_gpu_is_refused_to_a_model_without_torch_weights(models: Path, monkeyp
     with pytest.raises(DeviceUnavailable) as caught:
         registry.load("colours", device="cuda")
     assert str(caught.value) == (
-        "the device cuda cannot be used: the model colours has no torch weights, only ONNX. "
-        "`mmsearch doctor` says what is there."
+        "the device cuda cannot be used: the model colours has no torch weights, only ONNX; `mmsearch models add` adds "
+        "models that have them. `mmsearch doctor` says what is there."
     )
+
+
+def test_a_gpu_is_refused_without_open_clip_and_auto_is_then_the_cpu(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = make_tiny_model(models / "colours") / "open_clip"
+    checkpoint.mkdir()
+    monkeypatch.setattr("mmsearch.retrieval.devices.choose", lambda device: "cuda:0")
+    monkeypatch.setattr(registry, "find_spec", lambda name: object())
+    assert registry.place("colours", "auto") == "cuda:0"
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    assert registry.place("colours", "auto") == "cpu"
+    with pytest.raises(DeviceUnavailable, match=r"open_clip is not installed; pip install 'mmsearch\[gpu\]'"):
+        registry.place("colours", "cuda:0")
