@@ -25,3 +25,8 @@ def members(bits: Bits, limit: int | None = None) -> NDArray[np.int64]:
     some = np.flatnonzero(octets)[:limit]  # each of them holds at least one
     at = np.flatnonzero(np.unpackbits(octets[some], bitorder="little"))[:limit]
     return np.asarray((some[at >> 3] << 3) + (at & 7))
+
+
+def size(bits: Bits) -> int:
+    """How many ids a set holds."""
+    return int(np.count_nonzero(np.unpackbits(bits.view(np.uint8)).view(np.bool_)))

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import combinations
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.bits import Bits, members, packed
+from mmsearch.index.bits import Bits, members, packed, size
 
 _ROUNDED_UP = 1 + 1e-6  # weights that are nearer to each other may be one as float32
+_FEW = 8192  # so many are weighed sooner than any are passed over
+_PAIRED = 5  # so many of the heaviest words are looked at in pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +66,38 @@ class Matches:
     def _heaviest(self, depth: int, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Ids (N,), ascending and allowed, among which are the `depth` of the greatest weight.
 
-        As MaxScore does (Turtle and Flood 1995): where a word weighs more than all lighter ones together, who holds
-        none of the words down to it is lighter than whoever does. So the many that hold common words are passed over.
+        As in MaxScore (Turtle and Flood 1995) those are passed over whose words cannot weigh what others surely do:
+        the many that hold common words alone.
         """
         among = self._any()
         if allowed is not None:
             span = 64 * len(among)
             among = among & packed(allowed[allowed < span], span)
-        lighter, holding = sum(self.weights), np.zeros_like(among)
-        for weight, held in sorted(zip(self.weights, self.lists, strict=True), key=lambda each: -each[0]):
-            holding |= held
-            lighter -= weight
-            if weight > lighter * _ROUNDED_UP and len(ids := members(holding & among)) >= depth:
-                return ids
-        return members(among)
+        if size(among) <= _FEW:
+            return members(among)
+        words = sorted(zip(self.weights, self.lists, strict=True), key=lambda word: -word[0])
+        least = _reached(words, among, depth) / _ROUNDED_UP
+        if not least:
+            return members(among)
+        rest = [sum(weight for weight, _ in words[at:]) for at in range(len(words))]
+        nobody = holding = np.zeros_like(among)
+        for at, (weight, held) in enumerate(words):
+            if rest[at] < least:  # none of the heavier words, and so too light
+                break
+            others = zip(words[at + 1 :], rest[at + 1 :], strict=True)
+            beside = (other for (_, other), most in others if weight + most >= least)
+            holding = holding | (held if weight >= least else held & reduce(np.bitwise_or, beside, nobody))
+        return members(holding & among)
 
     def _any(self) -> Bits:
         """All that share a word."""
         return reduce(np.bitwise_or, self.lists) if self.lists else packed(np.empty(0, np.int64), 0)
+
+
+def _reached(words: Sequence[tuple[float, Bits]], among: Bits, depth: int) -> float:
+    """A weight that `depth` of a set have or exceed, as far as one word or two of the heaviest tell; 0 if none does."""
+    groups = [*((word,) for word in words), *combinations(words[:_PAIRED], 2)]
+    for group in sorted(groups, key=lambda group: -sum(weight for weight, _ in group)):
+        if size(reduce(np.bitwise_and, (held for _, held in group), among)) >= depth:
+            return sum(weight for weight, _ in group)
+    return 0.0

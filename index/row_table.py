@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from mmsearch.index.reader import Reader
 from mmsearch.index.rows import GravesGone, RowFacts
 from mmsearch.index.versions import Versions
 
-# Reading all rows costs as much as asking for a thousand times a few, and 33 bytes a row are held: a process that asks
+# Reading all rows costs as much as asking for a thousand times a few, and 44 bytes a row are held: a process that asks
 # one query, or a library that is larger, does without.
 _PATIENCE = 8
 _MOST_ROWS = 1_000_000
@@ -27,14 +28,21 @@ class _Held:
     """What is known of N rows that there are or were.
 
     ids:        (N,) ascending. facts: of ids, and then those of a row that is not stored: (N + 1,).
-    by_owner:   (N,) places in ids, by the item that owns the row.
+    by_owner:   (N,) places in ids, by the item that owns the row. owners: (N,) of these places, ascending.
     last_grave: the number of the last removal that they have seen.
     """
 
     ids: NDArray[np.int64]
     facts: RowFacts
     by_owner: NDArray[np.int64]
+    owners: NDArray[np.int64]
     last_grave: int
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int64], facts: RowFacts, last_grave: int) -> Self:
+        """Rows (N,) with their facts (N + 1,)."""
+        by_owner = np.argsort(facts.owners[:-1], kind="stable")
+        return cls(ids, facts, by_owner, facts.owners[by_owner], last_grave)
 
     def places(self, row_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where row_ids (M,) are, -1 for those that are not stored."""
@@ -43,8 +51,7 @@ class _Held:
 
     def owned(self, item_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The places (M,) of the rows that items own, ascending."""
-        owners = self.facts.owners[self.by_owner]
-        first, last = np.searchsorted(owners, item_ids), np.searchsorted(owners, item_ids, side="right")
+        first, last = np.searchsorted(self.owners, item_ids), np.searchsorted(self.owners, item_ids, side="right")
         counts = last - first
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.sort(self.by_owner[np.repeat(first, counts) + within])
@@ -98,13 +105,11 @@ class RowTable:
             except GravesGone:
                 held = None
                 continue
-            gone = facts.at(np.where(is_among(ids, np.sort(buried)), -1, np.arange(len(ids))))
-            facts = gone.followed_by(RowFacts.gone())
-            return _Held(ids, facts, np.argsort(gone.owners, kind="stable"), last_grave)
+            there = np.where(is_among(ids, np.sort(buried)), -1, np.arange(len(ids)))
+            return _Held.of(ids, facts.at(np.append(there, -1)), last_grave)
 
     def _nothing(self) -> _Held:
-        ids = np.empty(0, np.int64)
-        return _Held(ids, RowFacts.gone(), ids, self._catalog.graves_floor())
+        return _Held.of(np.empty(0, np.int64), RowFacts.gone(), self._catalog.graves_floor())
 
     def _fresh(self, known: _Held) -> tuple[NDArray[np.int64], RowFacts]:
         """Ids (N,) and facts (N + 1,) of what is known and of all later rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Self
 
 import numpy as np
@@ -158,11 +158,12 @@ def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int6
     >>> shortlist([np.array([7, 7, 3, 1]), np.array([2, 9])], 3).tolist()
     [2, 3, 7]
     """
-    distinct = [np.array(list(dict.fromkeys(ranked.tolist())), np.int64) for ranked in lists]
-    items = np.concatenate([np.empty(0, np.int64), *distinct])
-    ranks = np.concatenate([np.empty(0, np.int64), *(np.arange(len(each)) for each in distinct)])
-    highest = items[np.lexsort((items, ranks))].tolist()
-    return np.array(sorted(islice(dict.fromkeys(highest), depth)), np.int64)
+    chosen: dict[int, None] = {}
+    for equally_high in zip_longest(*(dict.fromkeys(ranked.tolist()) for ranked in lists)):
+        chosen |= dict.fromkeys(sorted(item for item in equally_high if item is not None))
+        if len(chosen) >= depth:
+            break
+    return np.array(sorted(islice(chosen, depth)), np.int64)
 
 
 def _with_owners(

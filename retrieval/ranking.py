@@ -7,6 +7,7 @@ begin with the log odds that a row fits, which the model's own statistics give (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -109,19 +110,21 @@ def measured(
     card: ModelCard, query: QueryVector, candidates: Candidates, places: Sequence[int]
 ) -> list[dict[str, float]]:
     """What was measured of the candidates at some places, by name, without what they lack."""
+    at = np.asarray(places, np.int64)
+    cosine = candidates.cosine[at]
     by_view: dict[str, NDArray[np.float32]] = {
-        "cosine": candidates.cosine,
-        "z": standardised(card, query.modality, candidates.cosine),
-        "hubness": candidates.hubness,
-        "words": candidates.words,
+        "cosine": cosine,
+        "z": standardised(card, query.modality, cosine),
+        "hubness": candidates.hubness[at],
+        "words": candidates.words[at],
     }
-    found: dict[str, NDArray[np.floating]] = {
-        f"{name}_{view}": values[:, at] for name, values in by_view.items() for at, view in enumerate(VIEWS)
-    }
-    found["name"] = candidates.name
+    found: list[NDArray[np.floating]] = [*by_view.values(), candidates.name[at, None]]
+    names = [f"{name}_{view}" for name in by_view for view in VIEWS] + ["name"]
     if query.subtracted:
-        found["unwanted"] = unwanted(card, query, candidates)
-    return [{name: float(values[at]) for name, values in found.items() if not np.isnan(values[at])} for at in places]
+        found.append(unwanted(card, query, candidates)[at, None])
+        names.append("unwanted")
+    values = np.concatenate(found, axis=1).tolist()  # as float64: what is float32 stays what it is
+    return [{name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)} for row in values]
 
 
 def order(scores: Floats, items: NDArray[np.int64]) -> NDArray[np.int64]:

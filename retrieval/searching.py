@@ -48,11 +48,12 @@ def search(
     if not queries:
         return []
     targets = np.stack([query.vector for query in queries])
-    gathered = gather(catalog, indexes, targets, [query.words for query in queries], page.depth, page.items)
-    return [
-        _answer(catalog, card, _ranked(card, head, sure, query, candidates, page.rerank), query, candidates, page)
-        for query, candidates in zip(queries, gathered, strict=True)
-    ]
+    with catalog.one_state():
+        gathered = gather(catalog, indexes, targets, [query.words for query in queries], page.depth, page.items)
+        return [
+            _answer(catalog, card, _ranked(card, head, sure, query, candidates, page.rerank), query, candidates, page)
+            for query, candidates in zip(queries, gathered, strict=True)
+        ]
 
 
 def _answer(

@@ -59,7 +59,7 @@ def test_what_fails_beside_the_towers_is_told_to_who_searches(
     def busy(self: Reader) -> int:
         raise LibraryBusy(path=tmp_path, holder="another process")
 
-    monkeypatch.setattr(Reader, "version", busy)
+    monkeypatch.setattr(Reader, "versions", busy)
     answers = Answers(catalog, tmp_path, model)
     with answers.made_ready():
         pass
