@@ -132,6 +132,14 @@ def test_more_ties_than_faiss_gives_on_a_gpu_keep_their_order() -> None:
     assert_alike(store, oracle, 4)
 
 
+def test_places_that_a_graph_makes_up_are_passed_over() -> None:
+    answers = np.array([[0.9, 0.8]], np.float32), np.array([[1, fake_faiss.NO_PLACE]])
+    scan = faiss_gpu.FaissScan(np.array([10, 20]), SimpleNamespace(search=lambda queries, k: answers), "cagra")
+    found = scan.nearest(unit(1), 1, None)
+    assert found is not None
+    assert found.ids.tolist() == [[20]]
+
+
 @pytest.mark.parametrize(("form", "name"), [("ivfpq", "GpuIndexIVFPQ"), ("cagra", "GpuIndexCagra")])
 def test_a_coarse_form_is_scored_exactly(form: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_store, "choose", lambda *_: form)
