@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.options import Device
 from mmsearch.cli.output import emit, note
 
 train = typer.Typer(name="train", help="Train models.", no_args_is_help=True)
@@ -22,6 +23,7 @@ def towers(
         Path | None,
         typer.Option(metavar="DIR", help="Where the model goes. Without it, where FILE says.", show_default=False),
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Train the two towers of a model.
 
@@ -29,7 +31,7 @@ def towers(
     """
     from mmsearch.retrieval.training import train_towers
 
-    emit([str(train_towers(config, out=out, progress=note))])
+    emit([str(train_towers(config, out=out, device=device, progress=note))])
 
 
 @train.command()

@@ -1,6 +1,7 @@
 """Training the towers. torch is imported by what is in here and by nothing else of the package.
 
-train_towers(config_path, *, out=None, progress=print) -> Path    the model directory it wrote
+train_towers(config_path, *, out=None, device="auto", progress=print) -> Path
+                                                                  the model directory it wrote
 train_fusion(config_path, *, out=None, compare=None, model="bundled", cache=None, progress=print) -> Path
                                                                   the folder that it wrote the fusion to
 """
@@ -14,12 +15,14 @@ from pathlib import Path
 from mmsearch.index.errors import MissingExtra
 
 
-def train_towers(config_path: Path, *, out: Path | None = None, progress: Callable[[str], None] = print) -> Path:
+def train_towers(
+    config_path: Path, *, out: Path | None = None, device: str = "auto", progress: Callable[[str], None] = print
+) -> Path:
     """Train both towers as a recipe says; see mmsearch.retrieval.training.towers.train_towers."""
     _need_torch("training towers")
     from mmsearch.retrieval.training import towers
 
-    return towers.train_towers(config_path, out=out, progress=progress)
+    return towers.train_towers(config_path, out=out, device=device, progress=progress)
 
 
 def train_fusion(

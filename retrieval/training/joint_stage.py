@@ -18,6 +18,7 @@ from mmsearch.retrieval.training.image_stage import recalls
 from mmsearch.retrieval.training.labels import Labels
 from mmsearch.retrieval.training.loop import Progress, Schedule, fit
 from mmsearch.retrieval.training.losses import info_nce
+from mmsearch.retrieval.training.placing import array, tensor
 
 
 class JointHead(nn.Module):
@@ -73,7 +74,7 @@ class JointData:
         place = np.full(len(features), -1)
         place[known] = np.arange(len(known))
         scores = gathered.scores[known].astype(np.float32)
-        posterior = torch.from_numpy(scores).softmax(-1).numpy()
+        posterior = array(tensor(scores).softmax(-1))
         mine = replace(labels, of=labels.of[known], group=labels.group[known])
         return cls(
             features[known], place[gathered.captioned], gathered.caption_rows, texts, mine,
@@ -112,8 +113,8 @@ def out_of_fold(
         objective = JointObjective(data.without(fold))
         fitted = fit(fresh, objective, schedule, folder, seed=seed, stage=f"fold{part}", progress=progress).eval()
         with torch.no_grad():
-            unseen = torch.from_numpy(data.features[data.captioned[fold]])
-            rows[fold] = fitted.images(unseen).numpy()  # type: ignore[operator]
+            unseen = tensor(data.features[data.captioned[fold]])
+            rows[fold] = array(fitted.images(unseen))  # type: ignore[operator]
     return rows
 
 
@@ -129,12 +130,12 @@ class JointObjective:
         chosen = rng.choice(len(data.captioned), batch, replace=False)
         others = rng.choice(len(data.features), batch, replace=False)
         ids = np.concatenate([data.captioned[chosen], others])
-        images = model.images(self.spread_out(torch.from_numpy(data.features[ids]), rng))
+        images = model.images(self.spread_out(tensor(data.features[ids]), rng))
         rows = np.array([rng.choice(data.captions[at]) for at in chosen])
-        pair = info_nce(images[:batch], model.texts(torch.from_numpy(data.texts[rows])), model.scale)
-        label = data.labels.loss(images, model.texts(torch.from_numpy(data.labels.vectors)), ids, model.scale)
-        names = model.scale * images @ model.texts(torch.from_numpy(data.names)).T
-        wanted = torch.from_numpy(data.posterior[ids].astype(np.float32))
+        pair = info_nce(images[:batch], model.texts(tensor(data.texts[rows])), model.scale)
+        label = data.labels.loss(images, model.texts(tensor(data.labels.vectors)), ids, model.scale)
+        names = model.scale * images @ model.texts(tensor(data.names)).T
+        wanted = tensor(data.posterior[ids].astype(np.float32))
         posterior = -(wanted * names.log_softmax(-1)).sum(-1).mean()
         total = pair + self.weights[0] * label + self.weights[1] * posterior
         parts = {"pair": pair, "label": label, "posterior": posterior}
@@ -142,13 +143,13 @@ class JointObjective:
 
     def spread_out(self, features: Tensor, rng: np.random.Generator) -> Tensor:
         """Features times normal noise about one."""
-        return features * (1 + self.spread * torch.from_numpy(rng.standard_normal(features.shape, np.float32)))
+        return features * (1 + self.spread * tensor(rng.standard_normal(features.shape, np.float32)))
 
     def measure(self, model: nn.Module) -> dict[str, float]:
         assert isinstance(model, JointHead)
         figures: dict[str, float] = {}
         for name, (features, texts, owner) in self.data.dev.items():
-            images = model.images(torch.from_numpy(features)).detach().numpy()
-            turned = model.texts(torch.from_numpy(texts)).detach().numpy()
+            images = array(model.images(tensor(features)))
+            turned = array(model.texts(tensor(texts)))
             figures |= {f"{name}_{key}": value for key, value in recalls(turned @ images.T, owner).items()}
         return figures

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mmsearch.retrieval.training.placing import tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Labels:
         rows = np.flatnonzero(self.of[ids] >= 0)
         if len(rows) == 0:
             return embedding.sum() * 0
-        logits = scale * embedding[torch.from_numpy(rows)] @ vectors.T
-        allowed = torch.from_numpy(self.rivals[self.group[ids[rows]]])
-        target = torch.from_numpy(self.of[ids[rows]].astype(np.int64))
+        logits = scale * embedding[tensor(rows)] @ vectors.T
+        allowed = tensor(self.rivals[self.group[ids[rows]]])
+        target = tensor(self.of[ids[rows]].astype(np.int64))
         return functional.cross_entropy(logits.masked_fill(~allowed, -1e4), target)

@@ -25,7 +25,8 @@ class Schedule:
     rate, rate_end: learning rate after the warm-up and at the last step, joined by half a cosine ("cosine"),
                     a line ("linear"), or nothing ("constant", rate_end is then unused).
     average:        decay of the exponential moving average of the weights; 0 keeps none.
-    save_every, log_every: in steps. half: bfloat16 autocast (worth it on a GPU, or a CPU with AVX512-BF16).
+    save_every, log_every: in steps. half: bfloat16 autocast on a CPU too (worth it with AVX512-BF16);
+    a GPU always has it.
     """
 
     steps: int
@@ -127,7 +128,7 @@ class _Run:
             group["lr"] = self.schedule.rate_at(self.step)
         self.model.train()
         device = next(self.model.parameters()).device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.schedule.half):
+        with torch.autocast(device, torch.bfloat16, enabled=self.schedule.half or device == "cuda"):
             loss, parts = objective.loss(self.model, self.schedule.batch, rng)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from mmsearch.retrieval.training.image_tower import ImageTower, normalised
 from mmsearch.retrieval.training.joint_stage import JointData, JointHead, JointObjective
 from mmsearch.retrieval.training.labels import Labels
 from mmsearch.retrieval.training.losses import embedding_distillation, info_nce
+from mmsearch.retrieval.training.placing import array, tensor
 
 
 class RefitEmbedding(nn.Module):
@@ -45,8 +46,8 @@ class RefitObjective(JointObjective):
         assert isinstance(model, JointHead)
         total, parts = super().loss(model, batch, rng)
         ids = rng.choice(len(self.rows), min(batch, len(self.rows)), replace=False)
-        images = model.images(self.spread_out(torch.from_numpy(self.data.features[ids]), rng))
-        wanted = torch.from_numpy(self.rows[ids].astype(np.float32))
+        images = model.images(self.spread_out(tensor(self.data.features[ids]), rng))
+        wanted = tensor(self.rows[ids].astype(np.float32))
         cosine, instance = embedding_distillation(images, wanted), info_nce(images, wanted, model.scale)
         parts |= {"cosine": float(cosine.detach()), "instance": float(instance.detach())}
         return total + self.guide[0] * cosine + self.guide[1] * instance, parts
@@ -66,8 +67,7 @@ def pooled_pixels(tower: ImageTower, pixels: np.ndarray) -> np.ndarray:
 
 def _pooled(tower: ImageTower, pixels: np.ndarray, mirror: bool) -> np.ndarray:
     shown = np.ascontiguousarray(pixels[:, :, ::-1] if mirror else pixels)
-    rows: np.ndarray = tower.pooled(normalised(torch.from_numpy(shown))).numpy()
-    return rows
+    return array(tower.pooled(normalised(tensor(shown))))
 
 
 def refit_data(
@@ -105,7 +105,7 @@ def start_head(tower: ImageTower, head: JointHead, features: np.ndarray, inner: 
     """A head that answers as the tower's own last layer does, in the joint head's text space."""
     fresh = JointHead(features.shape[1], head.straight.out_features, inner, dropout)
     fresh.turn.load_state_dict(head.turn.state_dict())
-    mean, variance = (torch.from_numpy(part(axis=0)) for part in (features.mean, features.var))
+    mean, variance = (tensor(part(axis=0)) for part in (features.mean, features.var))
     spread = (variance + fresh.norm.eps).sqrt()
     own = tower.embed
     assert isinstance(own, nn.Linear)

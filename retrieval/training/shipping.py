@@ -27,7 +27,15 @@ def ship(
     recipe: Recipe, work: Path, image: ImageTower, text: TextTower, tokenizer: Tokenizer, gathered: Gathered,
     progress: Progress,
 ) -> Path:  # fmt: skip
-    """Write WORK/model and return it."""
+    """Write WORK/model, all of it by the CPU, and return it."""
+    with torch.device("cpu"):
+        return _ship(recipe, work, image.cpu(), text.cpu(), tokenizer, gathered, progress)
+
+
+def _ship(
+    recipe: Recipe, work: Path, image: ImageTower, text: TextTower, tokenizer: Tokenizer, gathered: Gathered,
+    progress: Progress,
+) -> Path:  # fmt: skip
     folder = work / "model"
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))

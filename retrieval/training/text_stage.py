@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsearch.retrieval.training.losses import embedding_distillation, info_nce, text_distillation
+from mmsearch.retrieval.training.placing import array, tensor
 from mmsearch.retrieval.training.tokenizing import trimmed
 
 
@@ -47,8 +48,8 @@ class TextImitation:
 
     def loss(self, model: nn.Module, batch: int, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         ids = rng.choice(self.train, batch, replace=False)
-        teacher = torch.from_numpy(self.texts.teacher[ids])
-        student = model(torch.from_numpy(trimmed(self.texts.tokens[ids])))
+        teacher = tensor(self.texts.teacher[ids])
+        student = model(tensor(trimmed(self.texts.tokens[ids])))
         cosine = embedding_distillation(student, teacher)
         likeness = text_distillation(student, teacher, self.scale)
         total = cosine + 0.1 * likeness
@@ -61,7 +62,7 @@ class TextImitation:
     def _pair_loss(self, model: nn.Module, batch: int, rng: np.random.Generator) -> Tensor:
         left, right = self.partner.draw(batch, rng)
         tokens = trimmed(self.texts.tokens[np.concatenate([left, right])])
-        both = model(torch.from_numpy(tokens))
+        both = model(tensor(tokens))
         return info_nce(both[:batch], both[batch:], torch.tensor(self.scale))
 
     def measure(self, model: nn.Module) -> dict[str, float]:
@@ -89,9 +90,9 @@ class Partners:
 def embed_texts(model: nn.Module, tokens: np.ndarray, batch: int = 256) -> np.ndarray:
     """(T, L) tokens -> (T, D) float32 unit rows, shortest texts first so that padding costs little."""
     order = np.argsort((tokens != 0).sum(1), kind="stable")
-    rows = [model(torch.from_numpy(trimmed(tokens[order[at : at + batch]]))) for at in range(0, len(order), batch)]
+    rows = [model(tensor(trimmed(tokens[order[at : at + batch]]))) for at in range(0, len(order), batch)]
     out = np.empty((len(tokens), rows[0].shape[1]), dtype=np.float32)
-    out[order] = torch.cat(rows).float().numpy()
+    out[order] = array(torch.cat(rows).float())
     return out
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from mmsearch.retrieval.devices import choose
 from mmsearch.retrieval.training.batches import Views
 from mmsearch.retrieval.training.config import Recipe, read_recipe
 from mmsearch.retrieval.training.corpus import (
@@ -35,6 +36,7 @@ from mmsearch.retrieval.training.image_tower import ImageTower, ImageTowerShape
 from mmsearch.retrieval.training.joint_stage import JointData, JointHead, JointObjective, out_of_fold
 from mmsearch.retrieval.training.labels import Labels
 from mmsearch.retrieval.training.loop import Schedule, fit
+from mmsearch.retrieval.training.placing import array, placed, tensor
 from mmsearch.retrieval.training.pool import Shelf, build_source, open_shelf
 from mmsearch.retrieval.training.refit import RefitEmbedding, RefitObjective, refit_data, start_head
 from mmsearch.retrieval.training.ridge import bag_vectors, start_from, token_vectors
@@ -47,17 +49,20 @@ from mmsearch.retrieval.training.tune_stage import TextAndHead, TuneObjective, T
 Progress = Callable[[str], None]
 
 
-def train_towers(config_path: Path, *, out: Path | None = None, progress: Progress = print) -> Path:
+def train_towers(
+    config_path: Path, *, out: Path | None = None, device: str = "auto", progress: Progress = print
+) -> Path:
     """Train both towers as the recipe says and write a model directory; returns its path.
 
     config_path: a TOML recipe (recipes/bundled.toml shows every key).
+    device:      auto, cpu, cuda or cuda:N, as `devices.choose` takes them; of several GPUs the first.
     out:         the work folder; beside the recipe, named after it, where none is given. The model is in OUT/model.
     """
     recipe = read_recipe(config_path)
     work = out or config_path.parent / recipe.name
     work.mkdir(parents=True, exist_ok=True)
-    run = _Training(recipe, work, progress)
-    return run.all()
+    with placed(choose(device).split(",")[0]):
+        return _Training(recipe, work, progress).all()
 
 
 @dataclass
@@ -273,11 +278,11 @@ class _Space:
         data: JointData, labels: Labels,
     ) -> _Space:  # fmt: skip
         photos = np.zeros((len(features), folded.shape[1]), dtype=np.float16)
-        photos[known] = head.images(torch.from_numpy(features[known])).numpy()
+        photos[known] = array(head.images(tensor(features[known])))
         photos[known[data.captioned]] = folded
-        turned = {name: head.texts(torch.from_numpy(texts)).numpy() for name, (_, texts, _) in data.dev.items()}
-        names = replace(labels, vectors=head.texts(torch.from_numpy(labels.vectors)).numpy())
-        return cls(head, text, photos, head.texts(torch.from_numpy(data.texts)).numpy(), names, turned, data)
+        turned = {name: array(head.texts(tensor(texts))) for name, (_, texts, _) in data.dev.items()}
+        names = replace(labels, vectors=array(head.texts(tensor(labels.vectors))))
+        return cls(head, text, photos, array(head.texts(tensor(data.texts))), names, turned, data)
 
     @torch.no_grad()
     def turned_tower(self) -> TextTower:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from mmsearch.retrieval.training.image_stage import recalls
 from mmsearch.retrieval.training.joint_stage import JointData, JointHead
 from mmsearch.retrieval.training.losses import embedding_distillation
+from mmsearch.retrieval.training.placing import array, tensor
 from mmsearch.retrieval.training.text_stage import TextSet, embed_texts
 from mmsearch.retrieval.training.text_tower import TextTower
 from mmsearch.retrieval.training.tokenizing import trimmed
@@ -79,7 +80,7 @@ class TuneObjective:
         captions = np.array([rng.choice(data.captions[at]) for at in chosen])
         sentence = self._sentences(model.text, captions, rng)
         turned = functional.normalize(model.text.turn(sentence[: len(chosen)]), dim=-1)
-        same = torch.from_numpy(np.isin(data.captioned[bank], data.captioned[chosen]))
+        same = tensor(np.isin(data.captioned[bank], data.captioned[chosen]))
         pair = banked(turned, own, far, same, model.head.scale)
         label = self._label_loss(model, named, labelled)
         kept = embedding_distillation(sentence, self._wanted(captions))
@@ -90,24 +91,24 @@ class TuneObjective:
     def _features(self, ids: np.ndarray, rng: np.random.Generator) -> Tensor:
         features = self.data.features[ids]
         noise = rng.standard_normal(features.shape, np.float32)
-        return torch.from_numpy(features * (1 + self.spread * noise))
+        return tensor(features * (1 + self.spread * noise))
 
     def _sentences(self, text: TextTower, captions: np.ndarray, rng: np.random.Generator) -> Tensor:
         """(B + O, D) rows before the turn, of the captions and of other texts."""
         others = rng.choice(self.free, min(self.other, len(self.free)), replace=False)
         self._drawn = others
         tokens = np.concatenate([self.texts.captions[captions], self.texts.others.tokens[others]])
-        return text.sentence(torch.from_numpy(trimmed(tokens)))
+        return text.sentence(tensor(trimmed(tokens)))
 
     def _wanted(self, captions: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.concatenate([self.texts.teacher[captions], self.texts.others.teacher[self._drawn]]))
+        return tensor(np.concatenate([self.texts.teacher[captions], self.texts.others.teacher[self._drawn]]))
 
     def _label_loss(self, model: TextAndHead, images: Tensor, ids: np.ndarray) -> Tensor:
         if len(ids) == 0:
             return images.sum() * 0
         if self._names is None or self._age % self.every == 0:
             with torch.no_grad():
-                self._names = torch.from_numpy(embed_texts(model.text, self.texts.names))
+                self._names = tensor(embed_texts(model.text, self.texts.names))
         self._age += 1
         return self.data.labels.loss(images, self._names, ids, model.head.scale)
 
@@ -115,7 +116,7 @@ class TuneObjective:
         assert isinstance(model, TextAndHead)
         figures: dict[str, float] = {}
         for name, (features, _, owner) in self.data.dev.items():
-            images = model.head.images(torch.from_numpy(features)).detach().numpy()
+            images = array(model.head.images(tensor(features)))
             texts = embed_texts(model.text, self.texts.dev[name])
             figures |= {f"{name}_{key}": value for key, value in recalls(texts @ images.T, owner).items()}
         return figures
@@ -128,5 +129,5 @@ def banked(texts: Tensor, own: Tensor, far: Tensor, same: Tensor, scale: Tensor)
     """
     near = scale * texts @ own.T
     wide = torch.cat([near, (scale * texts @ far.T).masked_fill(same[None], -1e4)], dim=1)
-    target = torch.arange(len(texts))
+    target = torch.arange(len(texts), device=texts.device)
     return (functional.cross_entropy(wide, target) + functional.cross_entropy(near.T, target)) / 2

@@ -374,14 +374,14 @@ def test_doctor_exits_1_only_if_something_is_broken(
 def test_training_prints_where_the_model_is_and_tells_its_progress_on_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def train(config: Path, *, out: Path | None, progress: Callable[[str], None]) -> Path:
-        progress(f"step 1 of {config.name}")
+    def train(config: Path, *, out: Path | None, device: str, progress: Callable[[str], None]) -> Path:
+        progress(f"step 1 of {config.name} on {device}")
         return out or Path("elsewhere")
 
     (tmp_path / "a.toml").touch()
     monkeypatch.setattr(training, "train_towers", train)
-    assert run(["train", "towers", "--config", str(tmp_path / "a.toml"), "--out", "m"]) == 0
-    assert capsys.readouterr() == ("m\n", "step 1 of a.toml\n")
+    assert run(["train", "towers", "--config", str(tmp_path / "a.toml"), "--out", "m", "--device", "cpu"]) == 0
+    assert capsys.readouterr() == ("m\n", "step 1 of a.toml on cpu\n")
 
 
 def test_models_are_listed_and_removed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
