@@ -4,6 +4,7 @@
 
 Runs `mmsearch train towers` on recipes/small.toml, changed to each line of RUNS, in a folder under WORK that keeps its
 checkpoints; a run that is done is passed over. WORK/pool, and WORK/sentences.npy where it is there, serve all runs.
+The text tower sees no photo: the runs over more photos take it from the first, those that repeat it make their own.
 Writes recipes/small.photos.jsonl: the photos that took part, the seed, and the figures on the development photos.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 RESULT = RECIPES / "small.photos.jsonl"
 RUNS = [(12_000, 7), (108_000, 7), (36_000, 7), (12_000, 7), (12_000, 8)]  # uncaptioned photos at most, seed
 SHARED = ("pool", "sentences.npy")
+TEXT = ("tokenizer.json", "text.pt")
 
 
 def main() -> None:
@@ -43,6 +46,10 @@ def run(folder: Path, photos: int, seed: int) -> Path:
     for name in SHARED:
         if (folder.parent / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to(folder.parent / name)
+    first = folder.parent / "run-1"
+    if (photos, seed) != RUNS[0] and seed == RUNS[0][1]:
+        for name in TEXT:
+            shutil.copy(first / name, folder / name)
     recipe = folder / "recipe.toml"
     recipe.write_text(changed(photos, seed), encoding="utf-8")
     command = ["mmsearch", "train", "towers", "--config", str(recipe), "--out", str(folder)]
