@@ -48,5 +48,5 @@ def choose(rows: int, dim: int, asked: str | None = None) -> Choice:
     if rows * dim <= SCANNED_VALUES:
         return Choice("scan", f"{rows} rows are few")
     if rows < LISTS_FROM:
-        return Choice("codes", f"{rows} rows, each looked at, by all cores")
+        return Choice("codes", f"{rows} rows, each looked at by its code")
     return Choice("lists", f"{rows} rows are too many to look at each")

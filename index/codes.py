@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.cores import cores
-from mmsearch.index.faiss_module import faiss
+from mmsearch.index.faiss_module import faiss, threads_for
 from mmsearch.index.scan import widen
 from mmsearch.index.segments import Chunk
 from mmsearch.index.vectors import ROUNDING, Neighbours, best_of
@@ -31,8 +31,11 @@ _NARROWEST = 1e-6  # of a dimension whose values are all the same
 
 # A row that is so much further off, squared, than is usual, by so many of the rows, is kept as it is. A score of the
 # others errs by many small parts, so hardly ever by this many times the spread of those that are just not kept.
-_ODD = 2.0
-_SPREADS = 3.5
+_ODD = 3.0
+_SPREADS = 2.8
+
+# So many values are looked through before a second thread would be awake.
+_WORTH_A_THREAD = 1 << 26
 
 # Rows from which the steps are learned, and what error is usual.
 _SAMPLED = 1 << 14
@@ -82,7 +85,7 @@ class Codes:
 
     How far a score is from the cosine is estimated from how far, in each dimension, values are from what their codes
     stand for; rows with values beyond the steps are kept as they are. So a list of the best scores is known to hold
-    the best cosines, or is asked for anew, and longer. The rows are shared out among threads, each of which looks at
+    the best cosines, or is asked for anew, and longer. Many rows are shared out among threads, each of which looks at
     its own for every query.
     """
 
@@ -93,7 +96,8 @@ class Codes:
         _, off = self._steps.coded(sample)
         limit = _ODD * float(np.median(off**2 @ self._steps.width**2))
         self._pool = ThreadPoolExecutor(threads(), initializer=_alone)
-        shares = _shares(chunks, -(-count // threads()))
+        parts = min(threads(), 1 + count * dim // _WORTH_A_THREAD)
+        shares = _shares(chunks, -(-count // parts))
         self._parts = list(self._pool.map(lambda share: CodedPart(self._steps, limit, share), shares))
         errors = np.sum([part.squared_errors for part in self._parts], axis=0)
         self._squared_errors = errors * np.float32(limit / max(errors.sum(), np.finfo(np.float32).tiny))
@@ -105,7 +109,11 @@ class Codes:
         self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None
     ) -> tuple[Neighbours, NDArray[np.float32]]:
         """The count best scores, of all or of the ids in allowed (M,), and how far each query's (Q,) may err."""
-        found = self._pool.map(lambda part: part.nearest(queries, count, allowed), self._parts)
+        if len(self._parts) == 1:
+            with threads_for(len(queries)):
+                found = [self._parts[0].nearest(queries, count, allowed)]
+        else:
+            found = list(self._pool.map(lambda part: part.nearest(queries, count, allowed), self._parts))
         return best_of([each for some in found for each in some], count), self._errors(queries)
 
     def close(self) -> None:

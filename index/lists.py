@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.durable import replace_file
-from mmsearch.index.faiss_module import faiss
+from mmsearch.index.faiss_module import faiss, threads_for
 from mmsearch.index.scan import widen
 from mmsearch.index.vectors import PADDING_ID, UNPROVEN, Neighbours
 
@@ -165,17 +165,12 @@ class Lists:
         only = {} if allowed is None else {"sel": faiss().IDSelectorBatch(np.ascontiguousarray(allowed, np.int64))}
         if allowed is not None:  # as many rows that may answer as without a filter
             probed = min(self._index.nlist, probed * len(self) // max(len(allowed), 1))
-        before = faiss().omp_get_max_threads()
-        if len(queries) == 1:  # it is over before a second thread is awake, and on a busy machine waits for it
-            faiss().omp_set_num_threads(1)
-        try:
+        with threads_for(len(queries)):
             found = self._index.search(
                 queries,
                 min(widened * count, max(len(self), 1)),
                 params=faiss().SearchParametersIVF(nprobe=probed, **only),
             )
-        finally:
-            faiss().omp_set_num_threads(before)
         scores: NDArray[np.float32] = np.where(found[1] == PADDING_ID, -np.inf, found[0]).astype(np.float32)
         return scores, found[1]
 

@@ -129,5 +129,8 @@ def best_of(found: Sequence[Neighbours], count: int) -> Neighbours:
     """The count best of several lists for the same queries, or as many as there are."""
     ids = np.concatenate([each.ids for each in found], axis=1)
     scores = np.concatenate([each.scores for each in found], axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    if 0 < count < scores.shape[1]:  # sorting all of them would take longer than finding them
+        kept = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+        ids, scores = np.take_along_axis(ids, kept, 1), np.take_along_axis(scores, kept, 1)
+    order = np.argsort(-scores, axis=1)[:, :count]
     return Neighbours(np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1))

@@ -57,8 +57,8 @@ def recall(store: RowStore, n: int) -> float:
     [
         (0, 256, "scan (0 rows are few)"),
         (10_000, 256, "scan (10000 rows are few)"),
-        (10_001, 256, "codes (10001 rows, each looked at, by all cores)"),
-        (5_001, 512, "codes (5001 rows, each looked at, by all cores)"),
+        (10_001, 256, "codes (10001 rows, each looked at by its code)"),
+        (5_001, 512, "codes (5001 rows, each looked at by its code)"),
         (1_500_000, 512, "lists (1500000 rows are too many to look at each)"),
     ],
 )
@@ -173,6 +173,7 @@ def test_codes_of_an_odd_number_of_dimensions() -> None:
 def test_rows_are_shared_out_among_threads(threads: str, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr(codes, "_BLOCK_VALUES", 2 * DIM)
+    monkeypatch.setattr(codes, "_WORTH_A_THREAD", 1)
     total = sum(sizes)
     cuts = np.cumsum(sizes)[:-1]
     made = Codes(DIM, list(zip(np.split(np.arange(total), cuts), np.split(halves(total), cuts), strict=True)))
@@ -180,6 +181,15 @@ def test_rows_are_shared_out_among_threads(threads: str, sizes: list[int], monke
     made.close()
     assert len(made._parts) == min(-(-total // -(-total // int(threads))), int(threads))
     assert near.ids[:, 0].tolist() == list(range(total))
+
+
+def test_a_few_rows_are_no_work_for_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(codes, "_WORTH_A_THREAD", 100 * DIM)
+    made = [Codes(DIM, [(np.arange(count), halves(count))]) for count in (99, 100)]
+    assert [len(each._parts) for each in made] == [1, 2]
+    for each in made:
+        each.close()
 
 
 def test_codes_are_made_when_scans_have_cost_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
