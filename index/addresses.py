@@ -70,9 +70,12 @@ def _items_below(connection: sqlite3.Connection, root: Root, path: Path) -> list
     elif path.is_relative_to(root.path):
         relative = path.relative_to(root.path).as_posix()
         # "0" is the character after "/": what is between the two is what starts with "relative/".
-        bounds = [stored_path(each) for each in (relative, f"{relative}/", f"{relative}0")]
+        bounds = [f"{relative}/", f"{relative}0"]
+        as_bytes = [os.fsencode(each) for each in bounds]  # of names that are not UTF-8, in any folder
+        within = "items.path > ? AND items.path < ?"
         found = connection.execute(
-            f"{query} AND (items.path = ? OR items.path > ? AND items.path < ?)", (root.id, *bounds)
+            f"{query} AND (items.path = ? OR {within} OR {within})",
+            (root.id, stored_path(relative), *map(stored_path, bounds), *as_bytes),
         )
     else:
         return []

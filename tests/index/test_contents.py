@@ -171,6 +171,19 @@ def test_items_under_a_path_are_those_at_and_below_it(
     assert sorted(item.path.relative_to("/photos").as_posix() for item in catalog.items_under(Path(path))) == expected
 
 
+def test_items_under_a_path_may_have_names_that_are_not_unicode(catalog: Catalog, root: Root) -> None:
+    strange = b"a/caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    folder = b"b\xff".decode("utf-8", "surrogateescape")
+    names = ["a/1.jpg", strange, f"{folder}/2.jpg", f"{folder}/{strange}"]
+    catalog.record([photo(root.id, each, digest="") for each in names])
+    found = {path: {item.path for item in catalog.items_under(Path("/photos", path))} for path in ("a", folder)}
+    assert found == {
+        "a": {Path("/photos/a/1.jpg"), Path("/photos", strange)},
+        folder: {Path("/photos", folder, "2.jpg"), Path("/photos", folder, strange)},
+    }
+    assert catalog.item_at(Path("/photos", strange)) is not None
+
+
 def test_a_folder_is_no_item(catalog: Catalog, root: Root) -> None:
     catalog.record([photo(root.id, "a/1.jpg")])
     assert catalog.item_at(Path("/photos/a")) is None
