@@ -18,8 +18,11 @@ from mmsearch.index.segment_store import SegmentStore
 from mmsearch.index.segments import Chunk
 from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Coarse, Named, Neighbours, Vectors, best_of
 
-# Scores of one segment, or widened values, that a search holds at a time: 64 MB of them.
+# Scores of one segment that a search holds at a time: 64 MB of them.
 _HELD_VALUES = 1 << 24
+
+# Widened values of named rows that stay in a core's cache until they are scored.
+_RANKED_VALUES = 1 << 19
 
 # Codes are made when scans have cost as much: to import FAISS, and so much for each value. A process that asks one
 # query does not pay for what serves thousands.
@@ -194,9 +197,9 @@ class RowStore(SegmentStore):
 
     def _ranked(self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Iterator[_Ranked]:
         """The k best for each query of its ids (Q, M), those that are not stored left out."""
-        step = max(1, _HELD_VALUES // max(ids.shape[1] * self.dim, 1))
+        step = max(1, _RANKED_VALUES // max(ids.shape[1] * self.dim, 1))
         for start in range(0, len(queries), step):
-            part = ids[start : start + step]
+            part = np.sort(ids[start : start + step], axis=1)  # what lies together is read together
             found, places = self._table().find(part.ravel())
             ends = np.cumsum(found.reshape(part.shape).sum(axis=1))[:-1]
             stored, rows = np.split(part.ravel()[found], ends), np.split(widen(self._rows(places)), ends)
