@@ -25,7 +25,7 @@ def test_the_script_runs_without_a_gpu() -> None:
     told = [line.split(" ", 1) for line in done.stdout.splitlines() if " {" in line]
     found = {name: json.loads(figures) for name, figures in told}
     assert list(found) == parts
-    assert min(found["ceilings"].values()) > 0
+    assert all(value > 0 for name, value in found["ceilings"].items() if name != "part_took_s")
     assert found["search"]["exact"]["5000"]["torch"]["queries_1"]["ms"] > 0
     assert (found["lists"]["would_choose"], found["lists"]["missing"]) == ("torch", "not tried without a GPU")
 
