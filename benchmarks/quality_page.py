@@ -48,8 +48,8 @@ OTHERS = """\
 The shipped head reads the signals of another model by that model's own statistics, as `models add` measures them, and
 was trained on none of these. *earlier*: the second version of the bundled model, trained differently. *random*: towers
 of random weights, whose vectors of texts still tell equal words and whose vectors of photos tell nothing.
-The head serves a model of the same kind nearly as well as its own. With random towers it trusts cosines that tell next to
-nothing, and loses to the words alone: what is measured of a model is where its cosines lie, not how much they tell.
+The head serves a model of the same kind nearly as well as its own. With random towers it trusts cosines that tell next
+to nothing, and loses to the words alone: what is measured of a model is where its cosines lie, not how much they tell.
 """
 NOTES = """\
 *Signal*: the single signal that does best in this regime, chosen on these very queries. *Convex combination*: of the
