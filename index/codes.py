@@ -1,4 +1,4 @@
-"""A coarse index of half a byte for each value: all rows are looked at by FAISS, and how far a score may err is known.
+"""A coarse index of half a byte for each value: FAISS looks at all rows, and how far a score may err is estimated.
 
 The codes lie in registers' order and are looked up there, 32 rows at a time (Andre et al. 2015, "Cache locality is not
 enough: high-performance nearest neighbor search with product quantization fast scan").
@@ -84,9 +84,9 @@ class Codes:
     """Half a byte for each value of a row: which of 16 steps it lies in.
 
     How far a score is from the cosine is estimated from how far, in each dimension, values are from what their codes
-    stand for; rows with values beyond the steps are kept as they are. So a list of the best scores is known to hold
-    the best cosines, or is asked for anew, and longer. Many rows are shared out among threads, each of which looks at
-    its own for every query.
+    stand for; rows with values beyond the steps are kept as they are. So a list of the best scores holds the best
+    cosines, with near certainty, or is asked for anew, and longer. Many rows are shared out among threads, each of
+    which looks at its own for every query.
     """
 
     def __init__(self, dim: int, chunks: Sequence[Chunk]) -> None:
@@ -165,11 +165,11 @@ class CodedPart:
         return self._by_codes(queries, min(count, len(self._ids)), allowed), odd_ones
 
     def _by_codes(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Neighbours:
+        if not count:
+            return Neighbours(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))
         only = {}
         if allowed is not None:
             only["sel"] = faiss().IDSelectorBitmap(np.packbits(np.isin(self._ids, allowed), bitorder="little"))
-        if not count:
-            return Neighbours(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))
         scores, places = self._index.search(queries, count, params=faiss().SearchParametersIVF(nprobe=1, **only))
         none = places < 0
         return Neighbours(np.where(none, places, self._ids[places]), np.where(none, -np.inf, scores))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.index.bits import Bits, members, packed, size
+from mmsearch.index.exact import best
 
 _ROUNDED_UP = 1 + 1e-6  # weights that are nearer to each other may be one as float32
 _FEW = 8192  # so many are weighed sooner than any are passed over
@@ -57,11 +58,7 @@ class Matches:
     def best(self, depth: int, allowed: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The `depth` ids of the greatest weight, best first, ties to the smaller id; of allowed (A,) ones if given."""
         ids = self._heaviest(depth, allowed)
-        weights = self.at(ids)
-        if len(ids) > depth:  # sorting all of them would take longer than finding them
-            kept = weights >= np.partition(weights, len(weights) - depth)[len(weights) - depth]
-            ids, weights = ids[kept], weights[kept]
-        return ids[np.lexsort((ids, -weights))[:depth]]
+        return best(ids, self.at(ids), depth)[0]
 
     def _heaviest(self, depth: int, allowed: NDArray[np.int64] | None) -> NDArray[np.int64]:
         """Ids (N,), ascending and allowed, among which are the `depth` of the greatest weight.

@@ -48,7 +48,8 @@ class RowStore(SegmentStore):
     """Rows of which more than are asked for are named, by a coarse index or a scan, and these scored exactly.
 
     They are scored in float32 and sorted by the convention, so that the answers are those of ExactStore on the same
-    values, save where lists miss a row. A loaded store stays on the disk until it is searched.
+    values, save where lists miss a row, or, hardly ever, codes do. A loaded store stays on the disk until it is
+    searched.
     """
 
     form: ClassVar[Form | None] = None  # None: as `choose` says

@@ -118,7 +118,8 @@ class Coarse(Protocol):
     ) -> tuple[Neighbours, NDArray[np.float32]]:
         """The count best by their scores, of all rows or of the ids in allowed (M,), and the error of each query (Q,).
 
-        A row that is not named has a cosine of at most the last score and the error. Ids may be of removed rows.
+        A row that is not named has a cosine of at most the last score and the error, for all that is known. Ids may be
+        of removed rows.
         """
 
     def close(self) -> None:

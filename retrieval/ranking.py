@@ -99,8 +99,11 @@ def by_fusion(card: ModelCard, head: Head, sure: Calibration, query: QueryVector
 def unwanted(card: ModelCard, query: QueryVector, candidates: Candidates) -> Floats:
     """(C,) in [0, 1], how surely each candidate is what was subtracted, by its best view; 0 where nothing was."""
     found = np.zeros(len(candidates))
+    if not query.subtracted:
+        return found
+    vectors = candidates.all_vectors()
     for modality, vector in query.subtracted:
-        cosine = np.where(candidates.rows >= 0, candidates.all_vectors() @ vector, np.float32(np.nan))
+        cosine = np.where(candidates.rows >= 0, vectors @ vector, np.float32(np.nan))
         odds = np.nan_to_num(logits(card, modality, standardised(card, modality, cosine)), nan=LACKING)
         found = np.maximum(found, _chance(odds.max(axis=1)))
     return found
