@@ -159,6 +159,20 @@ def test_rows_beyond_all_steps_are_kept_as_they_are() -> None:
     assert sorted(near.ids[0].tolist()) == list(range(1000))
 
 
+def test_the_error_covers_the_bits_in_which_scores_are_added_up() -> None:
+    rows, queries = unit(500, dim=WIDE).astype(np.float16), unit(20, 1, WIDE)
+    made = Codes(WIDE, [(np.arange(500), rows)])
+    near, _ = made.nearest(queries, 500, None)
+    coded, _ = made._steps.coded(rows.astype(np.float32))
+    meant = np.take_along_axis(made._steps.middles(), coded.T.astype(np.int64), 1).T
+    made._squared_errors = np.zeros(WIDE, np.float32)  # as if the codes stood for the very values
+    _, errors = made.nearest(queries, 500, None)
+    made.close()
+    off = np.abs(near.scores - np.take_along_axis(queries @ meant.T, near.ids, 1))
+    assert 0.98 < np.mean(off <= errors[:, None]) <= 1
+    assert np.mean(off > 0.1 * errors[:, None]) > 0.5  # and is not far more than that
+
+
 def test_codes_of_an_odd_number_of_dimensions() -> None:
     rows = unit(300, dim=7).astype(np.float16)
     made = Codes(7, [(np.arange(300), rows)])
