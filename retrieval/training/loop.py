@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmsearch.retrieval.training.optimizing import optimizers
+
 Progress = Callable[[str], None]
 
 
@@ -25,6 +27,7 @@ class Schedule:
     rate, rate_end: learning rate after the warm-up and at the last step, joined by half a cosine ("cosine"),
                     a line ("linear"), or nothing ("constant", rate_end is then unused).
     average:        decay of the exponential moving average of the weights; 0 keeps none.
+    optimizer:      "adamw", or "muon" for the kernels of convolutions (`optimizing.optimizers`).
     save_every, log_every: in steps. half: bfloat16 autocast on a CPU too (worth it with AVX512-BF16);
     a GPU always has it.
     """
@@ -38,6 +41,7 @@ class Schedule:
     decay: float = 0.02
     average: float = 0.999
     clip: float = 1.0
+    optimizer: str = "adamw"
     save_every: int = 500
     log_every: int = 50
     measure_every: int = 1000
@@ -120,21 +124,22 @@ class _Run:
     def __init__(self, model: nn.Module, schedule: Schedule, path: Path) -> None:
         self.model, self.schedule, self.path, self.step = model, schedule, path, 0
         self.averaged = copy.deepcopy(model).requires_grad_(False) if schedule.average else model
-        self.optimizer = torch.optim.AdamW(_groups(model, schedule.decay), lr=schedule.rate, betas=(0.9, 0.98))
+        self.optimizers = optimizers(model, schedule.optimizer, schedule.rate, schedule.decay)
 
     def advance(self, objective: Objective, rng: np.random.Generator) -> dict[str, float]:
         """One step of the optimiser; the losses' parts."""
-        for group in self.optimizer.param_groups:
+        for group in (group for each in self.optimizers for group in each.param_groups):
             group["lr"] = self.schedule.rate_at(self.step)
         self.model.train()
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.schedule.half or device == "cuda"):
             loss, parts = objective.loss(self.model, self.schedule.batch, rng)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.schedule.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
-        self.optimizer.step()
+        for each in self.optimizers:
+            each.step()
         self.step += 1
         self._average()
         return {"loss": float(loss.detach()), **parts}
@@ -155,7 +160,7 @@ class _Run:
     def save(self) -> None:
         state = {
             "model": self.model.state_dict(), "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "step": self.step,
+            "optimizers": [each.state_dict() for each in self.optimizers], "step": self.step,
         }  # fmt: skip
         part = self.path.with_suffix(".part")
         torch.save(state, part)
@@ -167,15 +172,9 @@ class _Run:
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for each, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            each.load_state_dict(kept)
         self.step = state["step"]
-
-
-def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Weight decay on matrices and kernels only, not on biases, scales and temperatures."""
-    wide = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    thin = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": wide, "weight_decay": decay}, {"params": thin, "weight_decay": 0.0}]
 
 
 class _Means:

@@ -46,23 +46,28 @@ def objective() -> ImageImitation:
     return ImageImitation(PhotoPool([shelf], [np.arange(16)]), targets, {}, ImageWeights(views=Views(SIDE, 24)))
 
 
-def train(folder: Path, steps: int) -> Any:
+def train(folder: Path, steps: int, optimizer: str = "adamw") -> Any:
     torch.manual_seed(1)
-    schedule = Schedule(steps=steps, batch=8, shape="constant", warmup=0, save_every=10, log_every=5, measure_every=99)
+    schedule = Schedule(
+        steps=steps, batch=8, shape="constant", warmup=0, optimizer=optimizer,
+        save_every=10, log_every=5, measure_every=99,
+    )  # fmt: skip
     return fit(ImageTower(IMAGE), objective(), schedule, folder, seed=3, stage="image", progress=lambda _: None)
 
 
-def test_twenty_steps_lower_the_loss_and_are_logged_line_by_line(tmp_path: Path) -> None:
-    train(tmp_path, 20)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_twenty_steps_lower_the_loss_and_are_logged_line_by_line(tmp_path: Path, optimizer: str) -> None:
+    train(tmp_path, 20, optimizer)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = train(tmp_path / "whole", 20)
-    train(tmp_path / "halves", 10)
-    halves = train(tmp_path / "halves", 20)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path, optimizer: str) -> None:
+    whole = train(tmp_path / "whole", 20, optimizer)
+    train(tmp_path / "halves", 10, optimizer)
+    halves = train(tmp_path / "halves", 20, optimizer)
     for one, other in zip(whole.state_dict().values(), halves.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
