@@ -33,7 +33,7 @@ from mmsearch.index.items import VIEWS
 from mmsearch.metrics import compare, interval, recall_at
 from mmsearch.retrieval.encoders import registry
 from mmsearch.retrieval.evaluation.examples import choose, examples_of, head_scores, join, plain_cosine, ranked
-from mmsearch.retrieval.evaluation.judged import LABELS, REGIMES, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.judged import LABELS, REGIMES, SHORT, JudgedSet, judged_set, labelled_set, short_set
 from mmsearch.retrieval.evaluation.judging import measures
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.subjects import Subject, read_clips, read_labelled, read_photos
@@ -62,7 +62,7 @@ def main() -> None:
     ask.add_argument("--model", default=registry.BUNDLED)
     ask.add_argument("--shards", type=int, default=2, help="of the recipe, that what is tuned here learns from")
     ask.add_argument("--rotations", type=int, default=2)
-    ask.add_argument("--regimes", nargs="+", default=[*REGIMES, LABELS])
+    ask.add_argument("--regimes", nargs="+", default=[*REGIMES, SHORT, LABELS])
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--name", default="quality")
     want = ask.parse_args()
@@ -125,6 +125,8 @@ def dev_sets(
     for regime in (each for each in REGIMES if each in only):
         for rotation in range(rotations):
             yield judged_set(regime, photos, clips, labelled, rotation=rotation, seed=seed)
+    if SHORT in only:
+        yield short_set(photos, clips, seed=seed)
     if name == SETS[0] and LABELS in only:
         yield labelled_set(labelled, clips, seed=seed)
 

@@ -38,6 +38,8 @@ caption (*audio*), a caption as a text document (*text*), each of photo, caption
 word of another photo. *named*: the photo alone with such names, and everyday photos in folders of their labels beside.
 Clips with captions lie among the items of every library, and some are asked for by another caption (*sound*). *labels*:
 photos alone, a label is asked for, and every photo of it is right, so that R@k is bounded by k over their number.
+*short*: the items of *mixed*, asked by one word or two of a caption; every photo whose captions say them is right, and
+every clip that says them itself.
 
 Lists are {depth} candidates long; `recall@{depth}` says how often the right item is among them at all.
 """

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from mmsearch.retrieval.evaluation.judged import JudgedSet
@@ -20,8 +18,4 @@ def taken_out(judged: JudgedSet, share: float, seed: int = 0) -> JudgedSet:
     gone = {item for query in judged.queries if query.group in chosen for item in query.relevant}
     kept = [at for at in range(len(judged.items)) if at not in gone]
     place = {old: new for new, old in enumerate(kept)}
-    queries = tuple(
-        replace(query, relevant=frozenset(place[at] for at in query.relevant if at in place))
-        for query in judged.queries
-    )
-    return JudgedSet(tuple(judged.items[at] for at in kept), queries)
+    return JudgedSet(tuple(judged.items[at] for at in kept), tuple(query.moved(place) for query in judged.queries))

@@ -9,6 +9,7 @@ of another its name. What is stored of each item is the regime:
     noisy     mixed, with a fifth of the stored captions swapped between items
     named     the photo alone, and names as in mixed; labelled photos, in folders of their labels, are in the way
     labels    labelled photos alone; the query is a label, and every photo of it is right
+    short     as mixed; the query is a word or two of a caption, and whatever is said to be so is right
 
 Clips with their captions lie among the items of each, and some are asked for (the regime `sound`). Some photos may have
 a twin: an item that says what the photo's own does, and is as right.
@@ -17,7 +18,8 @@ a twin: an item that says what the photo's own does, and is as right.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,12 +30,15 @@ from mmsearch.retrieval.evaluation.subjects import Subject, names_kind_of
 REGIMES = ("photo", "caption", "audio", "text", "mixed", "noisy", "named")
 SOUND = "sound"
 LABELS = "labels"
+SHORT = "short"
 ROTATIONS = 5
 SWAPPED = 0.2
 ASKED_CLIPS = 0.2
 NAMED_CLIPS = 0.5
 # What names say of photos: nothing, words of a caption, the folder's one word of a caption, or another photo's word.
 NAMES = {"nothing": 0.4, "file": 0.2, "folder": 0.15, "astray": 0.25}
+# A word that more of the photos are told by than that tells them apart too little to be asked for.
+_COMMON = 0.3
 _STORED = {"photo": "image", "caption": "caption", "audio": "audio_caption", "text": "text", "named": "image"}
 _NAMELESS = ("photo", "caption", "audio", "text")
 _DRAWN = ("image", "caption", "audio_caption")
@@ -68,6 +73,14 @@ class JudgedQuery:
     group: str
     regime: str
     judged: frozenset[int] | None = None
+
+    def moved(self, place: Mapping[int, int]) -> JudgedQuery:
+        """The same for items that are elsewhere; those that have no place are gone."""
+        relevant, judged = (
+            each if each is None else frozenset(place[at] for at in each if at in place)
+            for each in (self.relevant, self.judged)
+        )
+        return replace(self, relevant=relevant, judged=judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +131,45 @@ def judged_set(
 
 
 def labelled_set(photos: Sequence[Subject], clips: Sequence[Subject] = (), *, seed: int = 0) -> JudgedSet:
-    """The set of the regime `labels`: every label of the photos is asked for."""
+    """The set of the regime `labels`: every label of the photos is asked for. Clips that say it are not judged."""
     rng = np.random.default_rng(seed)
     items = [JudgedItem(f"IMG_{at:04d}.jpg", subject.photo) for at, subject in enumerate(photos)]
     labels = [subject.captions[0] for subject in photos]
-    queries = [
-        JudgedQuery(
-            asked, frozenset(at for at, label in enumerate(labels) if names_kind_of(label, asked)), asked, LABELS
-        )
-        for asked in dict.fromkeys(labels)
-    ]
     sounds, _ = _sounds(clips, len(items), 0, rng)
+    said = [frozenset(_words(sound.audio_caption or "")) for sound in sounds]
+    queries = []
+    for asked in dict.fromkeys(labels):
+        right = frozenset(at for at, label in enumerate(labels) if names_kind_of(label, asked))
+        silent = (at for at, words in enumerate(said, len(items)) if not words.issuperset(_words(asked)))
+        queries.append(JudgedQuery(asked, right, asked, LABELS, frozenset(range(len(items))).union(silent)))
     return JudgedSet((*items, *sounds), tuple(queries))
+
+
+def short_set(
+    photos: Sequence[Subject], clips: Sequence[Subject] = (), *, rotation: int = 0, seed: int = 0, twins: float = 0.0
+) -> JudgedSet:
+    """The set of the regime `short`: the items of `mixed`, asked for by one or two words of the photos' captions.
+
+    Right is every photo whose captions say these words, and every clip and twin that says them itself.
+    """
+    items = judged_set("mixed", photos, clips, rotation=rotation, seed=seed, twins=twins).items
+    sayers = defaultdict(set)
+    for at, item in enumerate(items):
+        said = photos[at].captions if at < len(photos) else (item.text or item.audio_caption or "",)
+        for word in _words(" ".join(said)):
+            sayers[word].add(at)
+    most = max(2, round(_COMMON * len(photos)))
+    rng = np.random.default_rng([seed, rotation, len(REGIMES)])
+    queries: dict[str, JudgedQuery] = {}
+    for subject in (each for each in photos if rotation < len(each.captions)):
+        telling = [word for word in _words(subject.captions[rotation]) if len(word) > 3 and len(sayers[word]) <= most]
+        if telling:
+            first = int(rng.integers(len(telling)))
+            asked = telling[first : first + int(rng.integers(1, 3))]
+            right = frozenset.intersection(*(frozenset(sayers[word]) for word in asked))
+            text = " ".join(asked)
+            queries.setdefault(text, JudgedQuery(text, right, subject.name, SHORT))
+    return JudgedSet(items, tuple(queries.values()))
 
 
 def shards(subjects: Sequence[Subject], size: int, seed: int = 0) -> Iterator[list[Subject]]:
@@ -178,7 +218,7 @@ def _twin(item: JudgedItem, caption: str, at: int, rng: np.random.Generator) -> 
 
 def _name(says: str, caption: str, at: int, suffix: str, rng: np.random.Generator) -> str:
     """A path below the root that says so much of a caption."""
-    words = _words(caption)
+    words = _longest(caption)
     if says == "nothing" or not words:
         return f"IMG_{at:04d}.{suffix}"
     if says == "file":
@@ -206,9 +246,14 @@ def _others(captions: Sequence[str], rotation: int) -> tuple[str, str, str]:
     return others[0], others[1 % len(others)], others[2 % len(others)]
 
 
-def _words(caption: str) -> list[str]:
+def _words(text: str) -> list[str]:
+    """The different words of a text, as they follow each other."""
+    return list(dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower())))
+
+
+def _longest(caption: str) -> list[str]:
     """The two longest words of a caption, as they follow each other, for a name."""
-    words = list(dict.fromkeys(re.findall(r"[^\W\d_]+", caption.lower())))
+    words = _words(caption)
     longest = sorted(words, key=len, reverse=True)[:2]
     return [word for word in words if word in longest]
 
@@ -229,7 +274,7 @@ def _sounds(
     for at, clip in enumerate(clips, first):
         caption, _, named = _others(clip.captions, rotation)
         several = len(clip.captions) > 1
-        name = "_".join(_words(named)) if several and rng.random() < NAMED_CLIPS else "REC"
+        name = "_".join(_longest(named)) if several and rng.random() < NAMED_CLIPS else "REC"
         items.append(JudgedItem(f"{name}_{at:04d}.wav", audio_caption=caption))
         if several and rng.random() < ASKED_CLIPS:
             asked = clip.captions[rotation % len(clip.captions)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,8 @@ def stage(judged: JudgedSet, encoder: Remembering, folder: Path, *, model: str =
         hubs.level(catalog, hubs.provide(model, folder / VECTORS_NAME, lambda: encoder))
         known = catalog.known(root.id)
         ids = np.array([known[item.name].item_id for item in judged.items], np.int64)
-        queries = tuple(
-            replace(query, relevant=frozenset(ids[sorted(query.relevant)].tolist())) for query in judged.queries
-        )
+        place = dict(enumerate(ids.tolist()))
+        queries = tuple(query.moved(place) for query in judged.queries)
         yield Staged(catalog, Indexes(catalog, folder / VECTORS_NAME, encoder.card.dim), ids, queries)
     finally:
         catalog.close()

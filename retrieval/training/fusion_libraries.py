@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from mmsearch.retrieval.encoders.base import Encoder
 from mmsearch.retrieval.encoders.batches import unit_rows
 from mmsearch.retrieval.evaluation.absent import taken_out
 from mmsearch.retrieval.evaluation.examples import examples_of, join
-from mmsearch.retrieval.evaluation.judged import LABELS, SOUND, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.judged import LABELS, SHORT, SOUND, JudgedSet, judged_set, labelled_set, short_set
 from mmsearch.retrieval.evaluation.remembering import Remembering
 from mmsearch.retrieval.evaluation.subjects import Subject, read_clips, read_labelled, read_photos
 from mmsearch.retrieval.fusion.examples import Examples
@@ -119,21 +119,17 @@ def _pools(parts: Material, shard: Shard) -> Iterator[tuple[list[Subject], int]]
 
 
 def _sets(shard: Shard, material: Material, seed: int) -> Iterator[JudgedSet]:
+    photos, clips, labelled = material.photos, material.clips, material.labelled
+    how: dict[str, Any] = {"rotation": shard.rotation, "seed": seed, "twins": shard.twins}
     for regime, asked in shard.asked.items():
         if regime == SOUND:
             continue
         if regime == LABELS:
-            made = labelled_set(material.labelled, material.clips, seed=seed)
+            made = labelled_set(labelled, clips, seed=seed)
+        elif regime == SHORT:
+            made = short_set(photos, clips, **how)
         else:
-            made = judged_set(
-                regime,
-                material.photos,
-                material.clips,
-                material.labelled,
-                rotation=shard.rotation,
-                seed=seed,
-                twins=shard.twins,
-            )
+            made = judged_set(regime, photos, clips, labelled, **how)
         if shard.calibrates:
             made = taken_out(made, TAKEN_OUT, seed)
         own = [query for query in made.queries if query.regime == regime]

@@ -17,8 +17,8 @@ class Shard:
     rotation:      which caption of each photo is asked.
     draws:         how many times photos and clips are drawn, for libraries of their own.
     twins:         share of the photos of which another item says the same, as in `judged_set`.
-    asked:         queries of each library by regime; `labels` stands for a library of labelled photos, `sound` for
-                   queries for clips, asked of each of the libraries.
+    asked:         queries of each library by regime; `labels` stands for a library of labelled photos, `short` for one
+                   asked by a word or two, `sound` for queries for clips, asked of each of the libraries.
     calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
                    queries the right items are taken out.
     """

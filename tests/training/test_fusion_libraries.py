@@ -35,7 +35,7 @@ hold = 0.3
 photos = 30
 clips = 6
 rotation = 0
-asked = {photo = 10, mixed = 12, labels = 5, sound = 4}
+asked = {photo = 10, mixed = 12, labels = 5, sound = 4, short = 3}
 [[shard]]
 photos = 30
 clips = 6
@@ -109,11 +109,8 @@ def test_no_photo_is_both_learned_from_and_calibrated_by(recipe: FusionRecipe) -
 def test_each_library_is_asked_as_often_as_the_recipe_says(recipe: FusionRecipe) -> None:
     made = list(libraries(recipe, read_material(recipe.root, recipe.sources), calibrating=False))
     asked = [[query.regime for query in each.queries] for each in made]
-    assert [regimes.count(name) for regimes, name in zip(asked, ("photo", "mixed", "labels"), strict=True)] == [
-        10,
-        12,
-        5,
-    ]
+    kinds = ("photo", "mixed", "labels", "short")
+    assert [regimes.count(kind) for regimes, kind in zip(asked, kinds, strict=True)] == [10, 12, 5, 3]
 
 
 def test_a_shard_is_drawn_as_often_as_the_recipe_says_and_each_time_anew(recipe: FusionRecipe) -> None:
@@ -123,8 +120,8 @@ def test_a_shard_is_drawn_as_often_as_the_recipe_says_and_each_time_anew(recipe:
     made = list(
         libraries(replace(recipe, shards=(replace(one, photos=8, draws=3), *rest)), material, calibrating=False)
     )
-    assert [len(each.items) for each in made[::3]] == [14, 14, 14]
-    assert len({frozenset(photos_of([each])) for each in made[::3]}) == 3
+    assert [len(each.items) for each in made[::4]] == [14, 14, 14]
+    assert len({frozenset(photos_of([each])) for each in made[::4]}) == 3
     again = libraries(replace(recipe, shards=(replace(one, draws=2), *rest)), material, calibrating=False)
     assert list(again)[: len(once)] == once
 
@@ -172,7 +169,9 @@ def test_the_whole_recipe_writes_a_head_and_a_calibration(recipe: FusionRecipe, 
     from mmsearch.retrieval.training import train_fusion
 
     model = make_tiny_model(tmp_path / "model")
-    brief = RECIPE.replace("photo = 10, mixed = 12, labels = 5, sound = 4", "mixed = 12").replace("photo = 6, ", "")
+    brief = RECIPE.replace("photo = 10, mixed = 12, labels = 5, sound = 4, short = 3", "mixed = 12").replace(
+        "photo = 6, ", ""
+    )
     (tmp_path / "fusion.toml").write_text(brief)
     lines: list[str] = []
     out = train_fusion(tmp_path / "fusion.toml", out=tmp_path / "out", model=str(model), progress=lines.append)

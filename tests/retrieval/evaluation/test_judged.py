@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch.retrieval.evaluation.judged import REGIMES, JudgedItem, JudgedSet, judged_set, labelled_set
+from mmsearch.retrieval.evaluation.judged import (
+    REGIMES,
+    JudgedItem,
+    JudgedQuery,
+    JudgedSet,
+    judged_set,
+    labelled_set,
+    short_set,
+)
 from mmsearch.retrieval.evaluation.subjects import Subject
 
 PHOTOS = [
@@ -196,3 +204,51 @@ def test_twins_leave_all_else_as_it_is(regime: str) -> None:
 
 def test_nothing_makes_an_empty_set() -> None:
     assert judged_set("mixed", []) == JudgedSet((), ())
+
+
+def test_a_clip_that_says_the_label_is_not_judged() -> None:
+    photos = [Subject("0", Path("0.jpg"), ("dog",)), Subject("1", Path("1.jpg"), ("pizza",))]
+    clips = [Subject("bark", None, ("a dog barks",)), Subject("rain", None, ("rain falls",))]
+    dog, pizza = labelled_set(photos, clips).queries
+    assert dog.judged == {0, 1, 3}
+    assert pizza.judged == {0, 1, 2, 3}
+
+
+SAID = [
+    Subject("0", Path("0.jpg"), ("a white terrier runs", "a terrier on sand", "some animal")),
+    Subject("1", Path("1.jpg"), ("children eating pizza", "two children", "a table")),
+    Subject("2", Path("2.jpg"), ("a meadow", "the animal on a meadow", "grass")),
+]
+
+
+def test_short_queries_are_a_word_or_two_and_all_that_says_them_is_right() -> None:
+    clips = [Subject("c", None, ("children shout",))]
+    asked: dict[str, frozenset[int]] = {}
+    for seed in range(30):
+        made = short_set(SAID, clips, seed=seed)
+        assert made.items == judged_set("mixed", SAID, clips, seed=seed).items
+        asked |= {query.text: query.relevant for query in made.queries}
+    assert asked == {
+        "white": {0}, "white terrier": {0}, "terrier": {0}, "terrier runs": {0}, "runs": {0},
+        "children": {1, 3}, "children eating": {1}, "eating": {1}, "eating pizza": {1}, "pizza": {1}, "meadow": {2},
+    }  # fmt: skip
+
+
+def test_of_twins_those_that_say_the_words_are_right() -> None:
+    made = short_set(SAID, seed=1, twins=1.0)
+    for query in made.queries:
+        for at, item in enumerate(made.items[3:], 3):
+            words = (item.text or item.audio_caption or "").split()
+            assert (at in query.relevant) == all(word in words for word in query.text.split())
+
+
+def test_words_that_most_photos_are_told_by_are_not_asked() -> None:
+    photos = [Subject(f"{at}", Path(f"{at}.jpg"), (f"someone number{'abcdefghij'[at]}",) * 2) for at in range(10)]
+    assert all("someone" not in query.text for query in short_set(photos).queries)
+
+
+def test_a_query_moves_with_its_items() -> None:
+    query = JudgedQuery("a", frozenset([1, 2]), "g", "photo", frozenset([0, 1]))
+    moved = query.moved({0: 10, 1: 11})
+    assert (moved.relevant, moved.judged) == ({11}, {10, 11})
+    assert JudgedQuery("a", frozenset([1]), "g", "photo").moved({1: 5}).judged is None
