@@ -76,11 +76,8 @@ class JudgedQuery:
 
     def moved(self, place: Mapping[int, int]) -> JudgedQuery:
         """The same for items that are elsewhere; those that have no place are gone."""
-        relevant, judged = (
-            each if each is None else frozenset(place[at] for at in each if at in place)
-            for each in (self.relevant, self.judged)
-        )
-        return replace(self, relevant=relevant, judged=judged)
+        judged = None if self.judged is None else _there(self.judged, place)
+        return replace(self, relevant=_there(self.relevant, place), judged=judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +167,10 @@ def short_set(
             text = " ".join(asked)
             queries.setdefault(text, JudgedQuery(text, right, subject.name, SHORT))
     return JudgedSet(items, tuple(queries.values()))
+
+
+def _there(items: frozenset[int], place: Mapping[int, int]) -> frozenset[int]:
+    return frozenset(place[at] for at in items if at in place)
 
 
 def shards(subjects: Sequence[Subject], size: int, seed: int = 0) -> Iterator[list[Subject]]:

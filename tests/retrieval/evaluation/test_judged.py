@@ -210,8 +210,8 @@ def test_a_clip_that_says_the_label_is_not_judged() -> None:
     photos = [Subject("0", Path("0.jpg"), ("dog",)), Subject("1", Path("1.jpg"), ("pizza",))]
     clips = [Subject("bark", None, ("a dog barks",)), Subject("rain", None, ("rain falls",))]
     dog, pizza = labelled_set(photos, clips).queries
-    assert dog.judged == {0, 1, 3}
-    assert pizza.judged == {0, 1, 2, 3}
+    assert dog.judged == frozenset([0, 1, 3])
+    assert pizza.judged == frozenset([0, 1, 2, 3])
 
 
 SAID = [
@@ -250,5 +250,5 @@ def test_words_that_most_photos_are_told_by_are_not_asked() -> None:
 def test_a_query_moves_with_its_items() -> None:
     query = JudgedQuery("a", frozenset([1, 2]), "g", "photo", frozenset([0, 1]))
     moved = query.moved({0: 10, 1: 11})
-    assert (moved.relevant, moved.judged) == ({11}, {10, 11})
+    assert (moved.relevant, moved.judged) == (frozenset([11]), frozenset([10, 11]))
     assert JudgedQuery("a", frozenset([1]), "g", "photo").moved({1: 5}).judged is None
