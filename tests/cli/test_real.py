@@ -201,10 +201,10 @@ def test_json_and_csv_read_back(shared: tuple[Path, Command]) -> None:
 
 def test_explain_adds_reasons_in_words(shared: tuple[Path, Command]) -> None:
     _, call = shared
-    line = call("query", "blue", "-k", "1", "--explain").stdout.rstrip("\n")
-    reasons = json.loads(call("query", "blue", "-k", "1", "--explain", "--json").stdout)["reasons"]
+    line = call("query", "blue sea", "-k", "1", "--explain").stdout.rstrip("\n")
+    reasons = json.loads(call("query", "blue sea", "-k", "1", "--explain", "--json").stdout)["reasons"]
     assert line.split("\t")[2:] == reasons
-    assert any("its name shares the word 'blue'" in reason for reason in reasons)
+    assert any("its name shares the words 'blue', 'sea'" in reason for reason in reasons)
 
 
 def test_a_picture_is_a_query(shared: tuple[Path, Command]) -> None:
