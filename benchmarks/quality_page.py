@@ -49,8 +49,7 @@ OTHERS = """\
 
 The shipped head reads the signals of another model by that model's own statistics, as `models add` measures them, and
 was trained on none of these. *earlier*: the second version of the bundled model, trained differently. *random*: towers
-of random weights, whose vectors of texts still tell equal words and whose vectors of photos tell nothing. Both were
-taken with the head that shipped with the bundled model's third version.
+of random weights, whose vectors of texts still tell equal words and whose vectors of photos tell nothing.
 The head serves a model of the same kind nearly as well as its own. With random towers it trusts cosines that tell next
 to nothing, and loses to the words alone: what is measured of a model is where its cosines lie, not how much they tell.
 """
