@@ -217,7 +217,7 @@ def test_a_clip_that_says_the_label_is_not_judged() -> None:
 SAID = [
     Subject("0", Path("0.jpg"), ("a white terrier runs", "a terrier on sand", "some animal")),
     Subject("1", Path("1.jpg"), ("children eating pizza", "two children", "a table")),
-    Subject("2", Path("2.jpg"), ("a meadow", "the animal on a meadow", "grass")),
+    Subject("2", Path("2.jpg"), ("a big meadow", "the animal on a meadow", "grass")),
 ]
 
 
