@@ -89,6 +89,8 @@ class Codes:
     which looks at its own for every query.
     """
 
+    spare = 128  # FAISS takes as long to keep as many more, and a list that is too short costs another look at all
+
     def __init__(self, dim: int, chunks: Sequence[Chunk]) -> None:
         count = sum(len(ids) for ids, _ in chunks)
         sample = widen(np.concatenate([rows[:: -(-count // _SAMPLED)] for _, rows in chunks]))

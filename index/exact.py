@@ -92,10 +92,11 @@ def check_dim(vectors: Vectors, dim: int) -> None:
 
 
 def cosines(vectors: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inner products (N,) of vectors (N, D) with query (D,)."""
+    """Inner products (..., N) of vectors (..., N, D) with queries (..., D)."""
     # Not a matrix product: BLAS rounds a row differently depending on where it stands, and equal vectors
     # would then no longer tie. This sums every row alike, if each lies in one piece.
-    products: NDArray[np.float32] = np.einsum("nd,d->n", np.ascontiguousarray(vectors), np.ascontiguousarray(query))
+    rows, asked = np.ascontiguousarray(vectors), np.ascontiguousarray(query)
+    products: NDArray[np.float32] = np.einsum("...nd,...d->...n", rows, asked)
     return products
 
 
@@ -109,11 +110,20 @@ def best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[N
     return ids[order], scores[order]
 
 
+def best_of_each(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Neighbours:
+    """The k best of each query's ids (Q, M) by their scores (Q, M), best first, padded to k; those of -inf are none."""
+    order = np.lexsort((ids, -scores))[:, :k]
+    done = Neighbours.none(len(ids), k)
+    done.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
+    done.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    done.ids[done.scores == PADDING_SCORE] = PADDING_ID
+    return done
+
+
 def stack(found: list[tuple[NDArray[np.int64], NDArray[np.float32]]], k: int) -> Neighbours:
     """The answers of Q queries, each padded to k."""
-    ids = np.full((len(found), k), PADDING_ID, np.int64)
-    scores = np.full((len(found), k), PADDING_SCORE, np.float32)
-    for at, (some_ids, some_scores) in enumerate(found):
-        ids[at, : len(some_ids)] = some_ids
-        scores[at, : len(some_scores)] = some_scores
-    return Neighbours(ids, scores)
+    done = Neighbours.none(len(found), k)
+    for at, (ids, scores) in enumerate(found):
+        done.ids[at, : len(ids)] = ids
+        done.scores[at, : len(scores)] = scores
+    return done

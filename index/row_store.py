@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmsearch.index.choice import SCANNED_VALUES, Choice, Form, choose
 from mmsearch.index.durable import unused
-from mmsearch.index.exact import best, check_dim, cosines, stack
+from mmsearch.index.exact import best, best_of_each, check_dim, cosines, stack
 from mmsearch.index.lists import FEWEST_LISTED, TRIED_K, Lists, first_count
 from mmsearch.index.scan import products, widen
 from mmsearch.index.segment_store import SegmentStore
@@ -20,6 +20,9 @@ from mmsearch.index.vectors import PADDING_ID, PADDING_SCORE, ROUNDING, Coarse, 
 
 # Scores of one segment that a search holds at a time: 64 MB of them.
 _HELD_VALUES = 1 << 24
+
+# So many named rows are scored at first, beside half as many again as are asked for.
+_FIRST = 24
 
 # Widened values of named rows that stay in a core's cache until they are scored.
 _RANKED_VALUES = 1 << 19
@@ -40,8 +43,6 @@ _LISTS_SUFFIX = ".lists"
 _FEW = 1 / 16
 
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.float32))
-
-_Ranked = tuple[NDArray[np.int64], NDArray[np.float32]]  # ids and scores, best first, at most k of each
 
 
 class RowStore(SegmentStore):
@@ -71,18 +72,18 @@ class RowStore(SegmentStore):
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
         if isinstance(self._coarse, Lists):
-            self._buried.append(ids[self._table().find(ids)[0]])
+            self._buried.append(ids[self._stored(ids)[0]])
         super().remove(ids)
 
     def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
         """The k best of all stored vectors, or of those whose id is in allowed (M,), for queries (Q, D)."""
         check_dim(queries, self.dim)
         queries = np.ascontiguousarray(queries, np.float32)
-        found = self._by_coarse(queries, k, allowed)
-        left = [at for at, each in enumerate(found) if each is None]
-        for at, ids in zip(left, self._scanned(queries[left], k, allowed), strict=True):
-            found[at] = self._rank(queries[at], ids, k)
-        return stack([each for each in found if each is not None], k)
+        found, left = self._by_coarse(queries, k, allowed)
+        if len(left):
+            scanned = self._scanned(queries[left], k, allowed)
+            found.ids[left], found.scores[left] = scanned.ids, scanned.scores
+        return found
 
     def _nearest(self, queries: NDArray[np.float32], count: int, allowed: NDArray[np.int64] | None) -> Named | None:
         """At least count rows by the coarse index; None where the rows themselves are to be scanned."""
@@ -91,6 +92,7 @@ class RowStore(SegmentStore):
         coarse = self._at_hand(len(queries))
         if coarse is None:
             return None
+        count += coarse.spare
         named = Named.of(*coarse.nearest(queries, count, allowed), count)
         if not self._tail:
             return named
@@ -104,8 +106,8 @@ class RowStore(SegmentStore):
         """The count best of some ids (M,), those that are stored and allowed, by a scan."""
         if allowed is not None:
             ids = ids[np.isin(ids, allowed)]
-        found, places = self._table().find(ids)
-        scores = products(queries, self._rows(places))
+        found, rows = self._stored(ids)
+        scores = products(queries, rows[found])
         there = Neighbours(np.broadcast_to(ids[found], scores.shape), scores)
         return Named.of(best_of([there], count), np.float32(ROUNDING), count)
 
@@ -163,51 +165,73 @@ class RowStore(SegmentStore):
 
     def _make_lists(self, questions: NDArray[np.float32]) -> None:
         self.close()
-        lists = Lists.made(self.dim, len(self), self.ids(), lambda ids: self._rows(self._table().find(ids)[1]))
+        lists = Lists.made(self.dim, len(self), self.ids(), lambda ids: self._stored(ids)[1])
         for each in self._segments:
             lists.add(*each.kept_rows())
-        named = zip(questions, self._scanned(questions, TRIED_K, None), strict=True)
-        lists.calibrate(questions, stack([self._rank(each, ids, TRIED_K) for each, ids in named], TRIED_K).ids)
+        lists.calibrate(questions, self._scanned(questions, TRIED_K, None).ids)
         self._coarse, self._tail, self._buried, self._lists_name = lists, [], [], ""
 
     def _extend(self, lists: Lists) -> None:
         ids = np.sort(np.concatenate(self._tail))
-        found, places = self._table().find(ids)
-        lists.add(ids[found], self._rows(places))
+        found, rows = self._stored(ids)
+        lists.add(ids[found], rows[found])
         self._tail, self._lists_name = [], ""
 
     def _by_coarse(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
-    ) -> list[_Ranked | None]:
-        """The k best of each query, where a coarse index names them and those that tie with the last of them."""
-        done: list[_Ranked | None] = [None] * len(queries)
-        left, count = list(range(len(queries))), first_count(k)
-        while left and (found := self._nearest(queries[left], count, allowed)):
-            for at, ranked in zip(left, self._ranked(queries[left], found.ids, k), strict=True):
-                done[at] = ranked
-            most = found.most.tolist()
-            left = [
-                at
-                for at, cosine in zip(left, most, strict=True)
-                if cosine > PADDING_SCORE and cosine >= _last(done[at], k)
-            ]
+    ) -> tuple[Neighbours, NDArray[np.int64]]:
+        """The k best of each query, where a coarse index names them and those that tie with the last of them.
+
+        And the places of the queries where it does not.
+        """
+        done, left, count = Neighbours.none(len(queries), k), np.arange(len(queries)), first_count(k)
+        while len(left) and (named := self._nearest(queries[left], count, allowed)):
+            ranked = self._ranked(queries[left], named, k)
+            done.ids[left], done.scores[left] = ranked.ids, ranked.scores
+            left = left[(named.most > PADDING_SCORE) & (named.most >= _last(ranked))]
             count *= 4
         # Lists may name too few: those that are looked into are short, or all codes are alike.
-        enough = min(k, len(self))
-        return [None if at in left or each is None or len(each[0]) < enough else each for at, each in enumerate(done)]
+        short = (done.ids[:, : min(k, len(self))] == PADDING_ID).any(axis=1)
+        short[left] = True
+        return done, np.flatnonzero(short)
 
-    def _ranked(self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Iterator[_Ranked]:
+    def _ranked(self, queries: NDArray[np.float32], named: Named, k: int) -> Neighbours:
+        """The k best for each query of the rows that are named, those that are not stored left out.
+
+        Most of the k best are among the first; of the others only those are scored that may reach the last of these.
+        """
+        done = Neighbours.none(len(queries), k)
+        count = named.ids.shape[1]
+        first = count if np.isinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
+        step = max(1, _RANKED_VALUES // max(first * self.dim, 1))
+        for some in (slice(start, start + step) for start in range(0, len(queries), step)):
+            ids, reach = named.ids[some], named.reach[some]
+            found = self._scored(queries[some], ids[:, :first], k)
+            may_be = int((reach >= _last(found)[:, None]).sum(axis=1).max(initial=0))
+            if may_be > first:
+                more = self._scored(queries[some], ids[:, first:may_be], k)
+                found = best_of_each(
+                    np.concatenate([found.ids, more.ids], axis=1),
+                    np.concatenate([found.scores, more.scores], axis=1),
+                    k,
+                )
+            done.ids[some], done.scores[some] = found.ids, found.scores
+        return done
+
+    def _scored(self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Neighbours:
         """The k best for each query of its ids (Q, M), those that are not stored left out."""
-        step = max(1, _RANKED_VALUES // max(ids.shape[1] * self.dim, 1))
-        for start in range(0, len(queries), step):
-            part = np.sort(ids[start : start + step], axis=1)  # what lies together is read together
-            found, places = self._table().find(part.ravel())
-            ends = np.cumsum(found.reshape(part.shape).sum(axis=1))[:-1]
-            stored, rows = np.split(part.ravel()[found], ends), np.split(widen(self._rows(places)), ends)
-            for query, some, vectors in zip(queries[start : start + step], stored, rows, strict=True):
-                yield best(some, cosines(vectors, query), k)
+        ids = np.sort(ids, axis=1)  # what lies together is read together
+        found, rows = self._stored(ids.ravel())
+        scores = cosines(widen(rows).reshape(*ids.shape, self.dim), queries)
+        scores[~found.reshape(ids.shape)] = PADDING_SCORE
+        return best_of_each(ids, scores, k)
 
-    def _scanned(
+    def _scanned(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None) -> Neighbours:
+        """The k best of each query, by a scan of all rows."""
+        named = zip(queries, self._near(queries, k, allowed), strict=True)
+        return stack([best(ids, cosines(self.get(ids), query), k) for query, ids in named], k)
+
+    def _near(
         self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None
     ) -> Iterator[NDArray[np.int64]]:
         """For each query ids (M,) among which are its k best and all that tie with the last of them."""
@@ -228,16 +252,16 @@ class RowStore(SegmentStore):
     def _parts(self, allowed: NDArray[np.int64] | None) -> Iterator[Chunk]:
         """All rows with their ids, PADDING_ID for one that is gone, a segment at a time; or those of allowed (M,)."""
         if allowed is not None:
-            _, places = self._table().find(np.unique(allowed))
-            yield self._table().stored[places], self._rows(places)
+            ids = np.unique(allowed)
+            found, rows = self._stored(ids)
+            yield ids[found], rows[found]
             return
-        start = 0
         for segment in self._segments:
-            yield self._table().stored[start : start + len(segment.ids)], segment.vectors
-            start += len(segment.ids)
-
-    def _rank(self, query: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> _Ranked:
-        return best(ids, cosines(self.get(ids), query), k)
+            ids = segment.ids
+            if len(segment.gone):
+                ids = ids.copy()
+                ids[segment.gone] = PADDING_ID
+            yield ids, segment.vectors
 
     def save(self, folder: Path, stem: str) -> list[str]:
         """Write what no file of a folder holds into new ones, STEM-N; the names of all that count, lists last."""
@@ -263,7 +287,6 @@ class RowStore(SegmentStore):
 
     def close(self) -> None:
         """Give back what is held beside the vectors."""
-        self._cached = None
         if self._coarse is not None:
             self._coarse.close()
         self._coarse, self._tail, self._scanned_values = None, [], 0
@@ -278,6 +301,6 @@ def _near(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     return np.flatnonzero(scores >= last - 2 * ROUNDING)
 
 
-def _last(ranked: _Ranked | None, k: int) -> float:
-    """The k-th score; -inf where there are fewer."""
-    return float(ranked[1][k - 1]) if ranked and len(ranked[1]) >= k else PADDING_SCORE
+def _last(found: Neighbours) -> NDArray[np.float32]:
+    """The last score (Q,) of each query; -inf where it is none."""
+    return found.scores[:, -1] if found.scores.shape[1] else np.full(len(found.scores), np.float32(PADDING_SCORE))

@@ -9,6 +9,7 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.index.ascending import is_among
 from mmsearch.index.durable import replace_file
 
 # Rows of a file: one that is removed costs writing so many anew, and a search looks into so many at a time.
@@ -30,7 +31,7 @@ def _none() -> NDArray[np.int64]:
 class Segment:
     """Rows under ids, some of which may be gone.
 
-    ids:     (N,) int64.
+    ids:     (N,) int64, ascending.
     vectors: (N, D) float16, mapped where a file holds them.
     gone:    places of the rows that were removed, ascending.
     name:    of the file that holds ids and vectors; empty where none does.
@@ -43,6 +44,25 @@ class Segment:
 
     def __len__(self) -> int:
         return len(self.ids) - len(self.gone)
+
+    @classmethod
+    def of(cls, ids: NDArray[np.int64], vectors: NDArray[np.float16]) -> Self:
+        """A segment in memory of ids (N,) in any order with their rows (N, D), of which it may keep the arrays."""
+        if np.all(ids[1:] > ids[:-1]):  # as a catalogue gives them
+            return cls(ids, vectors)
+        order = np.argsort(ids)
+        return cls(ids[order], vectors[order])
+
+    def find(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of ids (M,), in any order, are there: their places among them, (n,), and in the segment, (n,)."""
+        if not len(self.ids):
+            return _none(), _none()
+        near = np.flatnonzero((ids >= self.ids[0]) & (ids <= self.ids[-1]))
+        places = np.searchsorted(self.ids, ids[near])
+        there = self.ids[places] == ids[near]
+        if len(self.gone):
+            there &= ~is_among(places, self.gone)
+        return (near, places) if there.all() else (near[there], places[there])
 
     def kept(self) -> NDArray[np.int64]:
         """The places of the rows that are there, ascending."""
@@ -91,7 +111,7 @@ class Segment:
 
 def joined(segments: list[Segment]) -> Segment:
     """One segment in memory of the rows of several that are there."""
-    return Segment(
+    return Segment.of(
         np.concatenate([each.kept_ids() for each in segments]),
         np.concatenate([each.kept_rows()[1] for each in segments]),
     )

@@ -38,6 +38,11 @@ class Neighbours:
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
 
+    @classmethod
+    def none(cls, queries: int, k: int) -> Self:
+        """No neighbour at all, (queries, k), to be written over."""
+        return cls(np.full((queries, k), PADDING_ID, np.int64), np.full((queries, k), PADDING_SCORE, np.float32))
+
 
 class VectorStore(Protocol):
     """Vectors under integer ids. Shapes: N stored, Q queries, D dims, K answers."""
@@ -88,28 +93,41 @@ class VectorStore(Protocol):
 class Named:
     """Rows to be scored exactly, for each of Q queries.
 
-    ids:  (Q, M) int64, in any order; -1 and ids of removed rows are passed over.
-    most: (Q,) float32, the greatest cosine that a row which is not named may have; -inf where all are named, and below
-          any cosine where nothing is known of it.
+    ids:   (Q, M) int64; -1 and ids of removed rows are passed over.
+    reach: (Q, M) float32, the greatest cosine that each may have, descending; inf where nothing is known of it.
+    most:  (Q,) float32, the greatest cosine that a row which is not named may have; -inf where all are named, and below
+           any cosine where nothing is known of it.
     """
 
     ids: NDArray[np.int64]
+    reach: NDArray[np.float32]
     most: NDArray[np.float32]
 
     @classmethod
     def of(cls, near: Neighbours, error: NDArray[np.float32] | np.float32, count: int) -> Self:
         """The best by scores that err by so much; where they are fewer than count, they are all."""
+        errors = np.broadcast_to(error, len(near.ids))[:, None]
+        reach = np.where(errors == UNPROVEN, np.float32(np.inf), near.scores + errors)
         is_full = near.ids.shape[1] >= count
-        most = near.scores[:, -1] + error if is_full else np.full(len(near.ids), PADDING_SCORE)
-        return cls(near.ids, most.astype(np.float32))
+        most = (near.scores + errors)[:, -1] if is_full else np.full(len(near.ids), PADDING_SCORE)
+        return cls(near.ids, reach.astype(np.float32), most.astype(np.float32))
 
     def beside(self, other: Named) -> Named:
         """The rows that either names, of two parts of all rows."""
-        return Named(np.concatenate([self.ids, other.ids], axis=1), np.maximum(self.most, other.most))
+        ids = np.concatenate([self.ids, other.ids], axis=1)
+        reach = np.concatenate([self.reach, other.reach], axis=1)
+        order = np.argsort(-reach, axis=1, kind="stable")
+        most = np.maximum(self.most, other.most)
+        return Named(np.take_along_axis(ids, order, 1), np.take_along_axis(reach, order, 1), most)
 
 
 class Coarse(Protocol):
-    """Names rows that are then scored exactly: more than are asked for, by scores that are near the cosines."""
+    """Names rows that are then scored exactly: more than are asked for, by scores that are near the cosines.
+
+    spare: how many more it names in the same time.
+    """
+
+    spare: int
 
     def __len__(self) -> int: ...
 

@@ -14,6 +14,8 @@ from torch.nn import functional
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+_EVEN = 1e-4  # so that a map that is the same everywhere has a slope
+
 
 @dataclass(frozen=True, slots=True)
 class ImageTowerShape:
@@ -84,13 +86,18 @@ class ImageTower(nn.Module):
             layers.extend(block(shape.block, width, shape.ratio) for _ in range(depth))
         layers.append(convolution(shape.widths[-1], shape.last, 1))
         self.trunk = nn.Sequential(*layers)
-        self.embed: nn.Module = nn.Linear(shape.last, shape.dim)
-        self.imitate = nn.Linear(shape.last, shape.teacher_dim)
+        self.embed: nn.Module = nn.Linear(2 * shape.last, shape.dim)
+        self.imitate = nn.Linear(2 * shape.last, shape.teacher_dim)
 
     def pooled(self, pixels: Tensor) -> Tensor:
-        """(N, last) averaged map of normalised (N, 3, S, S) pixels."""
-        out: Tensor = self.trunk(pixels).mean(dim=(2, 3))
-        return out
+        """(N, 2 last): mean and spread over the last map of normalised (N, 3, S, S) pixels.
+
+        The spread tells a thing in one place from a texture all over (statistics pooling, Snyder et al. 2018).
+        """
+        places = self.trunk(pixels).flatten(2)
+        mean = places.mean(dim=2)
+        variance = (places - mean[:, :, None]).square().mean(dim=2)
+        return torch.cat([mean, (variance + _EVEN).sqrt()], dim=1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised (N, 3, S, S) pixels -> ((N, dim) unit rows, (N, teacher_dim) imitated features)."""

@@ -21,7 +21,7 @@ from mmsearch.retrieval.training.placing import array, tensor
 
 
 class RefitEmbedding(nn.Module):
-    """Pooled maps (N, last) -> unit rows (N, D), in place of the tower's own last layer."""
+    """Pooled maps (N, P) -> unit rows (N, D), in place of the tower's own last layer."""
 
     def __init__(self, head: JointHead) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class RefitObjective(JointObjective):
 
 @torch.no_grad()
 def pooled_rows(tower: ImageTower, pool: PhotoPool, ids: np.ndarray, *, mirror: bool = False) -> np.ndarray:
-    """(N, last) float32 pooled maps of photos of the pool, at their full size."""
+    """(N, P) float32 pooled maps of photos of the pool, at their full size."""
     return np.concatenate([_pooled(tower, pool.pixels(ids[at : at + 100]), mirror) for at in range(0, len(ids), 100)])
 
 
 @torch.no_grad()
 def pooled_pixels(tower: ImageTower, pixels: np.ndarray) -> np.ndarray:
-    """(N, last) float32 pooled maps of (N, S, S, 3) uint8."""
+    """(N, P) float32 pooled maps of (N, S, S, 3) uint8."""
     return np.concatenate([_pooled(tower, pixels[at : at + 100], False) for at in range(0, len(pixels), 100)])
 
 

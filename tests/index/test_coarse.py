@@ -21,6 +21,7 @@ from mmsearch.index.errors import UsageError
 from mmsearch.index.exact import ExactStore
 from mmsearch.index.lists import FEWEST_LISTED, Lists, lists_for
 from mmsearch.index.row_store import RowStore
+from mmsearch.index.vectors import UNPROVEN, Named, Neighbours
 
 WIDE = 64
 
@@ -229,7 +230,39 @@ def test_a_list_that_may_lack_a_row_is_asked_for_again(monkeypatch: pytest.Monke
     rows[300] = -30 * rows[0]
     store.add(np.arange(301), rows)
     assert store.search(unit(1), 3).ids.tolist() == [[0, 1, 2]]
-    assert counts == [76, 304]
+    assert counts == [76 + Codes.spare, 304 + Codes.spare]
+
+
+def test_of_the_rows_that_are_named_only_those_are_scored_that_may_be_among_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[int] = []
+    stored = Coded._stored
+    monkeypatch.setattr(Coded, "_stored", lambda self, ids: (looked_up.append(len(ids)), stored(self, ids))[1])
+    store, oracle = Coded(WIDE), ExactStore(WIDE)
+    for each in (store, oracle):
+        each.add(np.arange(2000), unit(2000, dim=WIDE))
+    asked = unit(1, 3, WIDE)
+    np.testing.assert_array_equal(store.search(asked, 40).ids, oracle.search(asked, 40).ids)
+    first, rest = looked_up
+    assert first == 84
+    assert 0 < rest < (224 + Codes.spare - 84) / 2  # rather than all that the codes name
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_named_rows_are_in_the_order_of_their_reach_with_others_beside_them(count: int) -> None:
+    one = Named.of(Neighbours(np.array([[4, 2]]), np.array([[0.5, 0.1]], np.float32)), np.float32(0.01), 2)
+    other = Named.of(Neighbours(np.array([[9]]), np.array([[0.3]], np.float32)), np.float32(0.1), count)
+    both = one.beside(other)
+    assert both.ids.tolist() == [[4, 9, 2]]
+    np.testing.assert_allclose(both.reach, [[0.51, 0.4, 0.11]], rtol=1e-6)
+    np.testing.assert_allclose(both.most, [0.4 if count == 1 else 0.11], rtol=1e-6)
+
+
+def test_nothing_is_known_of_how_far_unproven_scores_reach() -> None:
+    named = Named.of(Neighbours(np.array([[4]]), np.array([[0.5]], np.float32)), np.float32(UNPROVEN), 1)
+    assert named.reach.tolist() == [[np.inf]]
+    assert named.most.tolist() == [-3.5]
 
 
 def test_rows_added_and_removed_beside_codes_are_seen() -> None:

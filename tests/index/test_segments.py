@@ -69,3 +69,22 @@ def test_a_few_rows_leave_a_long_segment_alone() -> None:
         kept = settled([*kept, segment(1, 1000 + at)])
     assert kept[0] is long
     assert [len(each) for each in kept[1:]] == [55, 8, 1]
+
+
+@given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), st.lists(st.integers(-2, 63), max_size=30))
+def test_ids_are_found_where_their_rows_are(stored: set[int], removed: set[int], asked: list[int]) -> None:
+    ids = np.array(sorted(stored), np.int64)
+    kept = Segment(ids, np.zeros((len(ids), 1), np.float16)).without(np.array(sorted(removed), np.int64))
+    wanted = np.array(asked, np.int64)
+    mine, places = kept.find(wanted)
+    assert mine.tolist() == [at for at, id_ in enumerate(asked) if id_ in stored - removed]
+    assert ids[places].tolist() == wanted[mine].tolist()
+
+
+def test_rows_in_any_order_are_kept_by_id() -> None:
+    made = Segment.of(np.array([5, 2, 9]), unit(3).astype(np.float16))
+    assert made.ids.tolist() == [2, 5, 9]
+    np.testing.assert_array_equal(made.vectors, unit(3)[[1, 0, 2]].astype(np.float16))
+    over = joined([segment(2, 10), segment(2, 3, seed=1)])
+    assert over.ids.tolist() == [3, 4, 10, 11]
+    np.testing.assert_array_equal(over.vectors, np.concatenate([unit(2, 1), unit(2)]).astype(np.float16))

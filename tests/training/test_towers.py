@@ -94,7 +94,7 @@ def test_a_mirrored_photo_has_the_same_row_where_the_file_averages_both_views(tm
 
 def test_a_new_head_starts_where_the_towers_own_last_layer_stood() -> None:
     tower = ImageTower(IMAGE).eval()
-    pooled = np.abs(np.random.default_rng(0).standard_normal((50, 32), dtype=np.float32))
+    pooled = np.abs(np.random.default_rng(0).standard_normal((50, 64), dtype=np.float32))
     head = start_head(tower, JointHead(10, DIM), pooled, inner=8, dropout=0.0)
     head.bent[-1].weight.data.zero_()  # type: ignore[operator]
     with torch.no_grad():
