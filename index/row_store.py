@@ -203,20 +203,28 @@ class RowStore(SegmentStore):
         done = Neighbours.none(len(queries), k)
         count = named.ids.shape[1]
         first = count if np.isinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
-        step = max(1, _RANKED_VALUES // max(first * self.dim, 1))
-        for some in (slice(start, start + step) for start in range(0, len(queries), step)):
-            ids, reach = named.ids[some], named.reach[some]
-            found = self._scored(queries[some], ids[:, :first], k)
-            may_be = int((reach >= _last(found)[:, None]).sum(axis=1).max(initial=0))
-            if may_be > first:
-                more = self._scored(queries[some], ids[:, first:may_be], k)
-                found = best_of_each(
-                    np.concatenate([found.ids, more.ids], axis=1),
-                    np.concatenate([found.scores, more.scores], axis=1),
-                    k,
-                )
+        for some in self._steps(np.full(len(queries), first)):
+            found = self._scored(queries[some], named.ids[some, :first], k)
+            done.ids[some], done.scores[some] = found.ids, found.scores
+        may_be = (named.reach >= _last(done)[:, None]).sum(axis=1)
+        for some in self._steps(np.where(may_be > first, may_be, 0)):
+            more = self._scored(queries[some], named.ids[some, first : may_be[some].max()], k)
+            ids = np.concatenate([done.ids[some], more.ids], axis=1)
+            found = best_of_each(ids, np.concatenate([done.scores[some], more.scores], axis=1), k)
             done.ids[some], done.scores[some] = found.ids, found.scores
         return done
+
+    def _steps(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """The places (n,) of the queries that have rows (Q,) to be scored, so many at a time as a core's cache holds.
+
+        Those with about as many rows come together.
+        """
+        order = np.argsort(rows, kind="stable")
+        order = order[rows[order] > 0]
+        while len(order):
+            size = max(1, _RANKED_VALUES // max(int(rows[order[-1]]) * self.dim, 1))
+            yield order[-size:]
+            order = order[:-size]
 
     def _scored(self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> Neighbours:
         """The k best for each query of its ids (Q, M), those that are not stored left out."""
