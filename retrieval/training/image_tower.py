@@ -94,9 +94,9 @@ class ImageTower(nn.Module):
 
         The spread tells a thing in one place from a texture all over (statistics pooling, Snyder et al. 2018).
         """
-        places = self.trunk(pixels).flatten(2)
-        mean = places.mean(dim=2)
-        variance = (places - mean[:, :, None]).square().mean(dim=2)
+        maps = self.trunk(pixels)
+        mean = maps.mean(dim=(2, 3))
+        variance = (maps - mean[:, :, None, None]).square().mean(dim=(2, 3))
         return torch.cat([mean, (variance + _EVEN).sqrt()], dim=1)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -92,6 +92,16 @@ def test_a_mirrored_photo_has_the_same_row_where_the_file_averages_both_views(tm
     np.testing.assert_allclose(rows, mirrored, atol=1e-5)
 
 
+def test_of_the_last_map_a_row_has_the_means_and_the_spread() -> None:
+    tower = ImageTower(IMAGE).eval()
+    pixels = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE), dtype=np.float32))
+    with torch.no_grad():
+        maps, pooled = tower.trunk(pixels).numpy(), tower.pooled(pixels).numpy()
+    assert pooled.shape == (2, 64)
+    np.testing.assert_allclose(pooled[:, :32], maps.mean(axis=(2, 3)), atol=1e-5)
+    np.testing.assert_allclose(pooled[:, 32:], np.sqrt(maps.var(axis=(2, 3)) + 1e-4), atol=1e-5)
+
+
 def test_a_new_head_starts_where_the_towers_own_last_layer_stood() -> None:
     tower = ImageTower(IMAGE).eval()
     pooled = np.abs(np.random.default_rng(0).standard_normal((50, 64), dtype=np.float32))
