@@ -183,7 +183,7 @@ def narrowed(rows: Rows) -> RowStore:
 
 
 def refine(coarse: Codes, rows: Rows) -> Any:
-    """FAISS's own two steps over the same codes and rows: as many named as our first look names, and scored anew."""
+    """FAISS's own two steps over the same codes and rows: 104 named for ten answers, and scored anew."""
     import faiss
 
     whole = CodedPart(coarse._steps, float("inf"), [(np.arange(len(rows)), rows)])

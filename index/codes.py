@@ -89,7 +89,9 @@ class Codes:
     which looks at its own for every query.
     """
 
-    spare = 128  # FAISS takes as long to keep as many more, and a list that is too short costs another look at all
+    fewest = (
+        232  # FAISS keeps them in the time of the 104 that ten answers ask for, which often cannot prove the ten best
+    )
 
     def __init__(self, dim: int, chunks: Sequence[Chunk]) -> None:
         count = sum(len(ids) for ids, _ in chunks)

@@ -113,9 +113,9 @@ def best(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> tuple[N
 def best_of_each(ids: NDArray[np.int64], scores: NDArray[np.float32], k: int) -> Neighbours:
     """The k best of each query's ids (Q, M) by their scores (Q, M), best first, padded to k; those of -inf are none."""
     order = np.lexsort((ids, -scores))[:, :k]
+    places = np.arange(len(ids))[:, None], order
     done = Neighbours.none(len(ids), k)
-    done.scores[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    done.ids[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    done.scores[:, : order.shape[1]], done.ids[:, : order.shape[1]] = scores[places], ids[places]
     done.ids[done.scores == PADDING_SCORE] = PADDING_ID
     return done
 

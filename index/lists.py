@@ -67,7 +67,7 @@ class Found:
 class Lists:
     """Rows in lists by the nearest of some centres; made and calibrated by `made`."""
 
-    spare = 0  # what it names was calibrated
+    fewest = 0  # what it names was calibrated
 
     def __init__(self, index: Any, found: Found) -> None:
         self._index = index

@@ -92,7 +92,7 @@ class RowStore(SegmentStore):
         coarse = self._at_hand(len(queries))
         if coarse is None:
             return None
-        count += coarse.spare
+        count = max(count, coarse.fewest)
         named = Named.of(*coarse.nearest(queries, count, allowed), count)
         if not self._tail:
             return named
@@ -198,11 +198,13 @@ class RowStore(SegmentStore):
     def _ranked(self, queries: NDArray[np.float32], named: Named, k: int) -> Neighbours:
         """The k best for each query of the rows that are named, those that are not stored left out.
 
-        Most of the k best are among the first; of the others only those are scored that may reach the last of these.
+        What fits into a core's cache is scored at once. Of more, most of the k best are among the first of each query;
+        of the others only those are scored that may reach the last of these.
         """
         done = Neighbours.none(len(queries), k)
         count = named.ids.shape[1]
-        first = count if np.isinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
+        is_little = named.ids.size * self.dim <= _RANKED_VALUES
+        first = count if is_little or np.isinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
         for some in self._steps(np.full(len(queries), first)):
             found = self._scored(queries[some], named.ids[some, :first], k)
             done.ids[some], done.scores[some] = found.ids, found.scores

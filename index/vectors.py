@@ -124,10 +124,10 @@ class Named:
 class Coarse(Protocol):
     """Names rows that are then scored exactly: more than are asked for, by scores that are near the cosines.
 
-    spare: how many more it names in the same time.
+    fewest: it names so many in no more time than fewer.
     """
 
-    spare: int
+    fewest: int
 
     def __len__(self) -> int: ...
 
