@@ -70,7 +70,8 @@ def main() -> None:
     learn = learned_from(replace(recipe, shards=recipe.shards[: want.shards]), want.model, want.cache)
     judged = {name: judged_on(recipe, name, want) for name in SETS}
     weights = {regime: tuned_on(learn, regime) for regime in (None, *sorted(set(learn.regime.tolist())))}
-    heads = {"shipped": shipped()} | {file.stem: load(file) for file in sorted((want.heads or Path()).glob("*.npz"))}
+    others = sorted(want.heads.glob("*.npz")) if want.heads else []
+    heads = {"shipped": shipped()} | {file.stem: load(file) for file in others}
     heads["shipped, fitted to shuffled signals"] = control(shipped(), learn, recipe, want.seed)
     with closing(registry.load(want.model, device="cpu")) as encoder:
         fingerprint = encoder.card.fingerprint
