@@ -89,9 +89,7 @@ class Codes:
     which looks at its own for every query.
     """
 
-    fewest = (
-        232  # FAISS keeps them in the time of the 104 that ten answers ask for, which often cannot prove the ten best
-    )
+    fewest = 232  # in the time of the 104 that ten answers ask for, which often cannot prove the ten best
 
     def __init__(self, dim: int, chunks: Sequence[Chunk]) -> None:
         count = sum(len(ids) for ids, _ in chunks)

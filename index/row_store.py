@@ -204,7 +204,7 @@ class RowStore(SegmentStore):
         done = Neighbours.none(len(queries), k)
         count = named.ids.shape[1]
         is_little = named.ids.size * self.dim <= _RANKED_VALUES
-        first = count if is_little or np.isinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
+        first = count if is_little or np.isposinf(named.reach).any() else min(count, k + k // 2 + _FIRST)
         for some in self._steps(np.full(len(queries), first)):
             found = self._scored(queries[some], named.ids[some, :first], k)
             done.ids[some], done.scores[some] = found.ids, found.scores

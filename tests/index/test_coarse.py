@@ -238,7 +238,12 @@ def test_of_the_rows_that_are_named_only_those_are_scored_that_may_be_among_the_
 ) -> None:
     looked_up: list[int] = []
     stored = Coded._stored
-    monkeypatch.setattr(Coded, "_stored", lambda self, ids: (looked_up.append(len(ids)), stored(self, ids))[1])
+
+    def noted(store: Coded, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
+        looked_up.append(len(ids))
+        return stored(store, ids)
+
+    monkeypatch.setattr(Coded, "_stored", noted)
     store, oracle = Coded(WIDE), ExactStore(WIDE)
     for each in (store, oracle):
         each.add(np.arange(2000), unit(2000, dim=WIDE))
