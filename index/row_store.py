@@ -72,7 +72,7 @@ class RowStore(SegmentStore):
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove the vectors of ids (N,); ids that are not stored are passed over."""
         if isinstance(self._coarse, Lists):
-            self._buried.append(ids[self._stored(ids)[0]])
+            self._buried.append(ids[self._has(ids)])
         super().remove(ids)
 
     def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None = None) -> Neighbours:
@@ -290,8 +290,7 @@ class RowStore(SegmentStore):
         store = super().load(folder, [name for name in names if not name.endswith(_LISTS_SUFFIX)])
         for name in names[len(store._segments) :]:
             store._coarse, store._lists_name = Lists.read(folder / name), name
-            ids = store.ids()
-            if len(added := ids[ids > store._coarse.found.last_id]):
+            if len(added := store._ids_after(store._coarse.found.last_id)):
                 store._tail = [added]
         return store
 

@@ -13,7 +13,7 @@ from mmsearch.index.durable import unused
 from mmsearch.index.exact import check_dim
 from mmsearch.index.scan import widen
 from mmsearch.index.segments import Segment, joined, settled
-from mmsearch.index.vectors import Vectors
+from mmsearch.index.vectors import PADDING_ID, Vectors
 
 
 class SegmentStore:
@@ -47,7 +47,7 @@ class SegmentStore:
 
     def ids(self) -> NDArray[np.int64]:
         """All stored ids (N,), ascending."""
-        return np.sort(np.concatenate([np.empty(0, np.int64), *(each.kept_ids() for each in self._segments)]))
+        return self._ids_after(PADDING_ID)
 
     def save(self, folder: Path, stem: str) -> list[str]:
         """Write what no file of a folder holds into new ones, STEM-1.rows and so on; the names of all that count."""
@@ -68,6 +68,20 @@ class SegmentStore:
         store = cls(dims.pop())
         store._segments = segments
         return store
+
+    def _ids_after(self, last: int) -> NDArray[np.int64]:
+        """The stored ids (n,) beyond one, ascending; segments without such are not read."""
+        parts = [each.kept_ids() for each in self._segments if len(each.ids) and each.ids[-1] > last]
+        # A stable sort passes once over what is in order, as a catalogue gives it.
+        ids = np.sort(np.concatenate([np.empty(0, np.int64), *parts]), kind="stable")
+        return ids[np.searchsorted(ids, last, side="right") :]
+
+    def _has(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of ids (N,) are stored; no row is read."""
+        found = np.zeros(len(ids), np.bool_)
+        for segment in self._segments:
+            found[segment.find(ids)[0]] = True
+        return found
 
     def _stored(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
         """Which of ids (N,) are stored, and the rows (N, D) of all, zeros for those that are not."""

@@ -9,7 +9,7 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.index.ascending import is_among
+from mmsearch.index.ascending import find, is_among
 from mmsearch.index.durable import replace_file
 
 # Rows of a file: one that is removed costs writing so many anew, and a search looks into so many at a time.
@@ -58,8 +58,7 @@ class Segment:
         if not len(self.ids):
             return _none(), _none()
         near = np.flatnonzero((ids >= self.ids[0]) & (ids <= self.ids[-1]))
-        places = np.searchsorted(self.ids, ids[near])
-        there = self.ids[places] == ids[near]
+        there, places = find(self.ids, ids[near])
         if len(self.gone):
             there &= ~is_among(places, self.gone)
         return (near, places) if there.all() else (near[there], places[there])

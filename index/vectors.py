@@ -107,10 +107,10 @@ class Named:
     def of(cls, near: Neighbours, error: NDArray[np.float32] | np.float32, count: int) -> Self:
         """The best by scores that err by so much; where they are fewer than count, they are all."""
         errors = np.broadcast_to(error, len(near.ids))[:, None]
-        reach = np.where(errors == UNPROVEN, np.float32(np.inf), near.scores + errors)
+        reach = (near.scores + errors).astype(np.float32)
         is_full = near.ids.shape[1] >= count
-        most = (near.scores + errors)[:, -1] if is_full else np.full(len(near.ids), PADDING_SCORE)
-        return cls(near.ids, reach.astype(np.float32), most.astype(np.float32))
+        most = reach[:, -1] if is_full else np.full(len(near.ids), np.float32(PADDING_SCORE))
+        return cls(near.ids, np.where(errors == UNPROVEN, np.float32(np.inf), reach), most)
 
     def beside(self, other: Named) -> Named:
         """The rows that either names, of two parts of all rows."""
