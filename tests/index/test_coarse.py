@@ -432,3 +432,11 @@ def test_rows_that_are_all_alike_are_found_beside_lists_that_cannot_tell_them_ap
 def test_more_answers_than_the_lists_looked_into_hold_are_all_given() -> None:
     store = listed(600)
     assert np.unique(store.search(unit(1), 600).ids).tolist() == list(range(600))
+
+
+def test_ids_that_are_not_stored_leave_the_file_of_the_lists_as_it_is(tmp_path: Path) -> None:
+    store = listed()
+    names = store.save(tmp_path, "image")
+    store.remove(np.array([-1, 5000]))
+    store.prepare(lambda: unit(40, seed=7))
+    assert store.save(tmp_path, "image") == names
