@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import islice, zip_longest
 from typing import Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from mmsearch.index.rows import RowFacts
 from mmsearch.index.vectors import PADDING_ID
 
 EVERYTHING = ItemFilter()
+_NONE = np.empty(0, np.int64)
 
 VectorsOf = Callable[[int], NDArray[np.float32]]
 
@@ -158,19 +158,23 @@ def shortlist(lists: Sequence[NDArray[np.int64]], depth: int) -> NDArray[np.int6
     >>> shortlist([np.array([7, 7, 3, 1]), np.array([2, 9])], 3).tolist()
     [2, 3, 7]
     """
-    chosen: dict[int, None] = {}
-    for equally_high in zip_longest(*(dict.fromkeys(ranked.tolist()) for ranked in lists)):
-        chosen |= dict.fromkeys(sorted(item for item in equally_high if item is not None))
-        if len(chosen) >= depth:
-            break
-    return np.array(sorted(islice(chosen, depth)), np.int64)
+    ranked = [_once(each) for each in lists]
+    items = np.concatenate([_NONE, *ranked])
+    ranks = np.concatenate([_NONE, *(np.arange(len(each)) for each in ranked)])
+    return np.sort(_once(items[np.lexsort((items, ranks))])[:depth])
+
+
+def _once(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each of the values (N,) where it first stands, (M,)."""
+    _, first = np.unique(values, return_index=True)
+    return values[np.sort(first)]
 
 
 def _with_owners(
     facts: Facts, near: Mapping[View, tuple[NDArray[np.int64], NDArray[np.float32]]]
 ) -> dict[View, Ranking]:
     """The rows and scores of each view's list that still have an owner: another process may have deleted some."""
-    ids = [np.empty(0, np.int64), *(rows for rows, _ in near.values())]
+    ids = [_NONE, *(rows for rows, _ in near.values())]
     owners = np.split(facts.of(np.concatenate(ids)).owners, np.cumsum([len(each) for each in ids]))[1:]
     rankings = {}
     for (view, (rows, scores)), owned in zip(near.items(), owners, strict=False):
