@@ -10,7 +10,7 @@ from mmsearch.index.errors import UsageError
 from mmsearch.index.items import ItemFilter, Kind
 
 # Rows looked at per view, and items short-listed out of them. Recall at this depth bounds the answer.
-MIN_DEPTH = 200
+MIN_DEPTH = 100
 DEEPER = 4  # times as many, where a page lies beyond
 
 

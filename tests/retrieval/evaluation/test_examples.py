@@ -132,6 +132,6 @@ def test_examples_of_a_set_are_those_of_its_library(
     painted: list[Subject], towers: Remembering, examples: Examples, model: str
 ) -> None:
     made = examples_of(judged_set("noisy", painted * 2, seed=3), towers, model=model)
-    assert made.valid.shape[1] == 200
+    assert made.valid.shape[1] == 100
     assert made.regime.tolist() == examples.regime.tolist()
     np.testing.assert_array_equal(made.has, examples.has)
