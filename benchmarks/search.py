@@ -137,7 +137,7 @@ def recall(find: Callable[[Texts], NDArray[Any]], texts: Texts, truth: NDArray[n
 def timed_alike(finders: dict[str, Callable[[Texts], Any]], texts: Texts, count: int = 1) -> Times:
     """Each finder with count texts in turns, the same texts for all."""
     turns = {name: Turns(texts, count) for name in finders}
-    return interleaved({name: lambda n=name: finders[n](turns[n]()) for name in finders}, REPEATS if count == 1 else 5)  # type: ignore[misc]
+    return interleaved({name: lambda n=name: finders[n](turns[n]()) for name in finders}, REPEATS)  # type: ignore[misc]
 
 
 def exact(rows: Rows, texts: Texts) -> dict[str, Any]:
