@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmsearch.retrieval.evaluation.judged import SHORT
 from mmsearch.retrieval.fusion.options import Options
 from mmsearch.retrieval.training.config import data_root, read_as, read_table
 
@@ -20,7 +21,7 @@ class Shard:
     asked:         queries of each library by regime; `labels` stands for a library of labelled photos, `short` for one
                    asked by a word or two, `sound` for queries for clips, asked of each of the libraries.
     calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
-                   queries the right items are taken out.
+                   queries the right items are taken out. It asks no `short` ones: most of its photos would go with them.
     """
 
     photos: int
@@ -30,6 +31,10 @@ class Shard:
     draws: int = 1
     twins: float = 0.0
     calibrates: bool = False
+
+    def __post_init__(self) -> None:
+        if self.calibrates and SHORT in self.asked:
+            raise ValueError(f"a shard that calibrates cannot ask {SHORT} queries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class FusionRecipe:
 
 
 def read_fusion_recipe(path: Path) -> FusionRecipe:
-    """Read a recipe; raises ValueError naming the key that is missing or unknown."""
+    """Read a recipe; raises ValueError naming the key that is missing or unknown, or what cannot be asked."""
     table = read_table(path, {"ship", "seed", "sources", "shard"})
     return FusionRecipe(
         ship=table["ship"],

@@ -90,6 +90,13 @@ def test_a_key_that_is_unknown_or_lacking_is_named(tmp_path: Path) -> None:
         read_fusion_recipe(path)
 
 
+def test_what_calibrates_is_not_asked_by_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(RECIPE.replace("caption = 6", "short = 6"))
+    with pytest.raises(ValueError, match=r"calibrates cannot ask short queries$"):
+        read_fusion_recipe(path)
+
+
 def test_only_the_training_split_is_learned_from(recipe: FusionRecipe) -> None:
     names = {
         photo.name
