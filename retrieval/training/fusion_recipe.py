@@ -21,7 +21,7 @@ class Shard:
     asked:         queries of each library by regime; `labels` stands for a library of labelled photos, `short` for one
                    asked by a word or two, `sound` for queries for clips, asked of each of the libraries.
     calibrates:    True for a library that says how sure answers are, and that no head learns from; of a third of its
-                   queries the right items are taken out. It asks no `short` ones: most of its photos would go with them.
+                   queries the right items are taken out. It asks no `short` ones: most photos would go with them.
     """
 
     photos: int
