@@ -18,7 +18,7 @@ _NOUNS: dict[str, str] = {
     "caption": "caption",
     "text": "text",
     "audio_caption": "audio caption",
-    NAME: "name",
+    NAME: "name (or title, or tags)",
 }
 
 # Which signals are told as one.
@@ -39,7 +39,7 @@ _TOPICS = {
 
 # What is said of a topic that speaks for the hit, and of one that speaks against it.
 _SAYINGS = {
-    "meaning": ("its {noun} is close in meaning", "its {noun} is not close in meaning"),
+    "meaning": ("its {noun} is close in meaning", "its {noun} could be closer in meaning"),
     "hub": ("its {noun} answers to little else", "its {noun} answers to everything (a hub)"),
     "words": ("its {noun} shares {words}", "its {noun} shares too few words with the query"),
     "company": ("its {noun} is like the other good answers", "its {noun} is unlike the other good answers"),

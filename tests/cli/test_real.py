@@ -204,7 +204,7 @@ def test_explain_adds_reasons_in_words(shared: tuple[Path, Command]) -> None:
     line = call("query", "blue sea", "-k", "1", "--explain").stdout.rstrip("\n")
     reasons = json.loads(call("query", "blue sea", "-k", "1", "--explain", "--json").stdout)["reasons"]
     assert line.split("\t")[2:] == reasons
-    assert any("its name shares the words 'blue', 'sea'" in reason for reason in reasons)
+    assert any("its name (or title, or tags) shares the words 'blue', 'sea'" in reason for reason in reasons)
 
 
 def test_a_picture_is_a_query(shared: tuple[Path, Command]) -> None:

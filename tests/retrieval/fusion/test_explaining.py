@@ -29,7 +29,7 @@ def test_what_counts_most_comes_first() -> None:
 def test_signals_of_one_topic_are_told_as_one() -> None:
     assert told({"base": 1.0, "caption.z": 0.5, "caption.margin": -0.25, "image.z": -0.5}) == [
         "its caption is close in meaning +1.25",
-        "its photo is not close in meaning -0.50",
+        "its photo could be closer in meaning -0.50",
     ]
 
 
@@ -41,7 +41,9 @@ def test_small_ones_are_told_together_and_nothing_is_lost() -> None:
 
 
 def test_one_word_of_a_name_is_named() -> None:
-    assert told({"name": 0.5, "name_share": 0.25}, name=["rex"]) == ["its name shares the word 'rex' +0.75"]
+    assert told({"name": 0.5, "name_share": 0.25}, name=["rex"]) == [
+        "its name (or title, or tags) shares the word 'rex' +0.75"
+    ]
 
 
 def test_words_that_cannot_be_named_are_told_all_the_same() -> None:
